@@ -1,0 +1,48 @@
+"""Crash points: places where a test may kill the process, between two steps whose order matters."""
+
+import os
+import signal
+from typing import Literal
+
+from streams.settings import get_settings
+
+CrashPoint = Literal[
+    "classify.before_send",
+    "classify.after_send",
+    "classify.after_commit",
+    "route.opened",
+    "route.before_transaction",
+    "route.before_outputs",
+    "route.after_outputs",
+    "route.after_offsets",
+    "route.after_commit",
+    "call.before_started",
+    "call.after_started",
+    "call.mid_stream",
+    "call.after_response",
+    "call.after_outcome",
+    "call.after_done",
+    "call.after_commit",
+    "sink.before_intent",
+    "sink.after_intent",
+    "sink.mid_insert",
+    "sink.after_insert",
+    "sink.after_done",
+    "sink.after_commit",
+    "relay.after_copy",
+]
+
+_passed: dict[str, int] = {}
+
+
+def crash_point(name: CrashPoint) -> None:
+    """Kill this process with SIGKILL if the settings ask for it here (`NAME`, or `NAME:N` for the Nth passing)."""
+    wanted = get_settings().crash_point
+    if not wanted or not wanted.startswith(name):
+        return
+    at, _, nth = wanted.partition(":")
+    if at != name:
+        return
+    _passed[name] = _passed.get(name, 0) + 1
+    if _passed[name] >= int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
