@@ -1,0 +1,210 @@
+"""Faust, made safe: the one module that knows its internals (faust-streaming 0.15.3).
+
+What it changes, and why:
+- every consumer reads `read_committed`; Faust hard-codes read_uncommitted;
+- on revocation Faust waits for ever for events taken with `noack()`; here a hook lets go of them instead;
+- offsets are committed by the stages, never by Faust: agents use `stream.noack().events()`;
+- a partition is paused at the level of aiokafka; Faust's own `pause_partitions()` loses data;
+- an exception in a hook ends the process; aiokafka would swallow it and go on.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, NoReturn, Protocol
+
+import faust
+from aiokafka import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.settings import Settings
+
+MAX_POLL_RECORDS: Final = 50
+MAX_PARTITIONS: Final = 64
+EXIT_CRASHED: Final = 70
+
+
+class Hooks(Protocol):
+    """What a stage does when partitions come and go."""
+
+    async def on_assigned(self, partitions: set[int]) -> None:
+        """These partitions of the stage's input are owned now."""
+
+    async def on_revoked(self) -> None:
+        """Every partition is being taken away: finish or abort within the session timeout."""
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    isolation_level = "read_committed"
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = self.isolation_level
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.consumer.membership.watch(self._consumer)
+
+
+class _Consumer(driver.Consumer):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.membership = Membership()
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return self.app.consumer_thread_type(self, loop=self.loop, beacon=self.beacon)
+
+    async def wait_empty(self) -> None:
+        """The revoke hook: let go of every partition, then forget the events that nobody will acknowledge."""
+        try:
+            await self.app.hooks.on_revoked()
+        except Exception as error:
+            crash(error)
+        self._unacked_messages.clear()
+
+
+class _Transport(driver.Transport):  # type: ignore[misc]
+    Consumer = _Consumer
+
+
+class Membership:
+    """When the group coordinator last confirmed this consumer's membership, by a heartbeat."""
+
+    def __init__(self) -> None:
+        self.confirmed_at = 0.0
+
+    def watch(self, consumer: Any) -> None:
+        """Note each successful heartbeat of an aiokafka consumer that has been started."""
+        coordinator = consumer._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def noted() -> bool:
+            asked_at = time.monotonic()
+            confirmed: bool = await heartbeat()
+            if confirmed:
+                self.confirmed_at = asked_at
+            return confirmed
+
+        coordinator._do_heartbeat = noted
+
+
+class StageApp(faust.App):  # type: ignore[misc]
+    """A Faust app of one stage: raw bytes in, no tables, no Faust commits."""
+
+    hooks: Hooks
+    consumer_thread_type: type[_ConsumerThread] = _ConsumerThread
+
+
+def _free_port() -> int:
+    # Faust binds its web port even with web_enabled=False; each worker needs one of its own.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_app(stage: str, settings: Settings, *, isolation_level: str = "read_committed") -> StageApp:
+    """The Faust app of a stage; its id, `<app_id>-<stage>`, is also the consumer group and never changes."""
+    app = StageApp(
+        f"{settings.app_id}-{stage}",
+        broker=";".join(f"kafka://{b}" for b in settings.brokers.split(",")),
+        store="memory://",
+        web_enabled=False,
+        web_host="127.0.0.1",
+        web_port=_free_port(),
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        datadir=tempfile.mkdtemp(prefix=f"sluice-{stage}-"),
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.session_timeout_ms / 5000,
+        broker_rebalance_timeout=max(15.0, settings.session_timeout_ms / 1000),
+        broker_request_timeout=max(40.0, settings.session_timeout_ms / 1000),
+        broker_max_poll_records=MAX_POLL_RECORDS,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=MAX_POLL_RECORDS * MAX_PARTITIONS * 5,
+        stream_wait_empty=True,
+    )
+    app.consumer_thread_type = type("_Thread", (_ConsumerThread,), {"isolation_level": isolation_level})
+    app.transport = _Transport(app.conf.broker_consumer, app)
+    return app
+
+
+def attach(app: StageApp, source: str, hooks: Hooks) -> None:
+    """Wire a stage's hooks: partitions of `source` open on assignment and close on revocation and shutdown."""
+    app.hooks = hooks
+
+    @app.on_partitions_assigned.connect(weak=False)
+    async def _assigned(sender: Any, assigned: Iterable[TP], **kwargs: Any) -> None:
+        try:
+            await hooks.on_assigned({tp.partition for tp in assigned if tp.topic == source})
+        except Exception as error:
+            crash(error)
+
+    @app.on_before_shutdown.connect(weak=False)
+    async def _shutdown(sender: Any, **kwargs: Any) -> None:
+        await hooks.on_revoked()
+
+
+def raw_topic(app: StageApp, name: str) -> Any:
+    """A topic whose keys and values stay bytes."""
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+def is_current(app: StageApp, message: Any) -> bool:
+    """False for an event left over from before a rebalance; it is delivered again to the owner."""
+    return bool(message.generation_id == app.consumer_generation_id)
+
+
+def pauser(app: StageApp, source: str) -> tuple[Callable[[int], None], Callable[[int], None]]:
+    """(pause, resume) of one partition of `source`, in aiokafka itself, from the main thread."""
+
+    def call(method: str, partition: int) -> None:
+        thread = app.consumer._thread
+
+        def run() -> None:
+            tp = TopicPartition(source, partition)
+            if tp in thread._consumer.assignment():  # else it has been revoked, and pausing means nothing
+                getattr(thread._consumer, method)(tp)
+
+        thread.thread_loop.call_soon_threadsafe(run)
+
+    return (lambda p: call("pause", p)), (lambda p: call("resume", p))
+
+
+def membership_proof(app: StageApp, source: str) -> Callable[[int], Awaitable[None]]:
+    """A wait that ends when a heartbeat sent after its start was confirmed while the partition was assigned."""
+
+    async def still_owner(partition: int) -> None:
+        asked_at = time.monotonic()
+        while True:
+            owned = TP(source, partition) in app.consumer.assignment()
+            if owned and app.consumer.membership.confirmed_at > asked_at and not app.rebalancing:
+                return
+            await asyncio.sleep(0.2)
+
+    return still_owner
+
+
+async def commit(app: StageApp, source: str, offsets: dict[int, int]) -> bool:
+    """Commit offsets of `source` with the group's fencing; False when the partitions have moved on."""
+    return bool(await app.consumer._thread.commit({TP(source, p): o for p, o in offsets.items()}))
+
+
+def crash(error: BaseException) -> NoReturn:
+    """End the process at once; a supervisor starts it again and everything in flight is read again."""
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(EXIT_CRASHED)
+
+
+def run(app: StageApp, *, loglevel: str = "info") -> None:
+    """Run the app until SIGTERM or SIGINT. At `warn` Faust starts a spinner that sets the root logger to DEBUG."""
+    worker = faust.Worker(app, loglevel=loglevel if loglevel in ("info", "debug") else "info", redirect_stdouts=False)
+    worker.execute_from_commandline()

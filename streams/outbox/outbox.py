@@ -1,0 +1,113 @@
+"""The writers of all partitions that this worker owns, opened on assignment and closed on revocation."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from streams.outbox.contract import BrokerFactory, Inbound, MachineFactory
+from streams.outbox.observer import Observer, Silent
+from streams.outbox.writer import PartitionWriter, State, WriterLimits
+
+log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Gives each record to the writer of its partition.
+
+    `pause` and `resume` are asked of the feeder when a partition's buffer is full and low again; `crash` is called
+    with the error that ended a writer: nothing goes on after that.
+    """
+
+    def __init__(
+        self,
+        *,
+        brokers: BrokerFactory,
+        machines: MachineFactory,
+        now: Callable[[], int],
+        crash: Callable[[BaseException], None],
+        still_owner: Callable[[int], Awaitable[None]],
+        pause: Callable[[int], None],
+        resume: Callable[[int], None],
+        observer: Observer | None = None,
+        limits: WriterLimits | None = None,
+        stop_within_s: float = 2.0,
+    ) -> None:
+        self._brokers, self._machines, self._now = brokers, machines, now
+        self._crash, self._still_owner = crash, still_owner
+        self._pause, self._resume = pause, resume
+        self._observer, self._limits = observer or Silent(), limits
+        self._stop_within_s = stop_within_s
+        self._writers: dict[int, tuple[PartitionWriter, asyncio.Task[None]]] = {}
+        self._paused: set[int] = set()
+
+    def open(self, partitions: Iterable[int]) -> None:
+        """Start a writer for each partition that has none."""
+        for partition in partitions:
+            if partition in self._writers:
+                continue
+            writer = PartitionWriter(
+                partition,
+                brokers=self._brokers,
+                machines=self._machines,
+                now=self._now,
+                still_owner=self._still_owner,
+                observer=_Resuming(self._observer, self._after_commit),
+                limits=self._limits,
+            )
+            task = asyncio.create_task(writer.run(), name=f"outbox-{partition}")
+            task.add_done_callback(self._ended)
+            self._writers[partition] = (writer, task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._crash(error)
+
+    def put(self, inbound: Inbound) -> None:
+        """Hand over a record; one of a partition that isn't open is dropped, for its next owner reads it again."""
+        entry = self._writers.get(inbound.partition)
+        if entry is None:
+            return
+        buffer = entry[0].buffer
+        buffer.put(inbound)
+        if buffer.full and inbound.partition not in self._paused:
+            self._paused.add(inbound.partition)
+            self._pause(inbound.partition)
+
+    def _after_commit(self, partition: int) -> None:
+        entry = self._writers.get(partition)
+        if partition in self._paused and entry is not None and entry[0].buffer.low:
+            self._paused.discard(partition)
+            self._resume(partition)
+
+    async def close(self) -> None:
+        """Stop every writer: running transactions end, or are aborted after `stop_within_s` seconds."""
+        closing = list(self._writers.values())
+        self._writers.clear()
+        self._paused.clear()
+        if not closing:
+            return
+        for writer, _ in closing:
+            writer.stop()
+        tasks = [task for _, task in closing]
+        _, late = await asyncio.wait(tasks, timeout=self._stop_within_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    def states(self) -> dict[int, State]:
+        """The state of each partition's writer."""
+        return {partition: writer.state for partition, (writer, _) in self._writers.items()}
+
+
+class _Resuming:
+    """An observer that passes everything on and looks whether a paused partition may go on."""
+
+    def __init__(self, inner: Observer, after_commit: Callable[[int], None]) -> None:
+        self.opened, self.aborted, self.poisoned = inner.opened, inner.aborted, inner.poisoned
+        self._inner, self._after_commit = inner, after_commit
+
+    def committed(self, partition: int, inputs: int, outputs: int, took_ms: int) -> None:
+        """See `Observer`."""
+        self._inner.committed(partition, inputs, outputs, took_ms)
+        self._after_commit(partition)
