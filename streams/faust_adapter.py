@@ -33,8 +33,8 @@ EXIT_CRASHED: Final = 70
 class Hooks(Protocol):
     """What a stage does when partitions come and go."""
 
-    async def on_assigned(self, partitions: set[int]) -> None:
-        """These partitions of the stage's input are owned now."""
+    async def on_assigned(self, parts: set[tuple[str, int]]) -> None:
+        """These (topic, partition) pairs are owned now."""
 
     async def on_revoked(self) -> None:
         """Every partition is being taken away: finish or abort within the session timeout."""
@@ -136,14 +136,14 @@ def make_app(stage: str, settings: Settings, *, isolation_level: str = "read_com
     return app
 
 
-def attach(app: StageApp, source: str, hooks: Hooks) -> None:
-    """Wire a stage's hooks: partitions of `source` open on assignment and close on revocation and shutdown."""
+def attach(app: StageApp, hooks: Hooks) -> None:
+    """Wire a stage's hooks: partitions open on assignment and close on revocation and shutdown."""
     app.hooks = hooks
 
     @app.on_partitions_assigned.connect(weak=False)
     async def _assigned(sender: Any, assigned: Iterable[TP], **kwargs: Any) -> None:
         try:
-            await hooks.on_assigned({tp.partition for tp in assigned if tp.topic == source})
+            await hooks.on_assigned({(tp.topic, tp.partition) for tp in assigned})
         except Exception as error:
             crash(error)
 
@@ -152,9 +152,9 @@ def attach(app: StageApp, source: str, hooks: Hooks) -> None:
         await hooks.on_revoked()
 
 
-def raw_topic(app: StageApp, name: str) -> Any:
-    """A topic whose keys and values stay bytes."""
-    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+def raw_topic(app: StageApp, *names: str) -> Any:
+    """A subscription to topics whose keys and values stay bytes."""
+    return app.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
 
 def is_current(app: StageApp, message: Any) -> bool:
@@ -192,9 +192,21 @@ def membership_proof(app: StageApp, source: str) -> Callable[[int], Awaitable[No
     return still_owner
 
 
-async def commit(app: StageApp, source: str, offsets: dict[int, int]) -> bool:
-    """Commit offsets of `source` with the group's fencing; False when the partitions have moved on."""
-    return bool(await app.consumer._thread.commit({TP(source, p): o for p, o in offsets.items()}))
+async def commit(app: StageApp, offsets: dict[tuple[str, int], int]) -> bool:
+    """Commit offsets with the group's fencing; False when the partitions have moved on."""
+    return bool(await app.consumer._thread.commit({TP(*part): offset for part, offset in offsets.items()}))
+
+
+def end_offsets(app: StageApp) -> dict[tuple[str, int], int]:
+    """The last known end (last stable offset) of each assigned partition; those not fetched from yet are left out."""
+    consumer = app.consumer._thread._consumer
+    ends = {(tp.topic, tp.partition): consumer.last_stable_offset(tp) for tp in consumer.assignment()}
+    return {part: end for part, end in ends.items() if end is not None and end >= 0}
+
+
+def has_joined(app: StageApp) -> bool:
+    """True once the group has confirmed this worker and no rebalance is under way."""
+    return bool(app.consumer.membership.confirmed_at > 0 and not app.rebalancing)
 
 
 def crash(error: BaseException) -> NoReturn:
@@ -204,7 +216,13 @@ def crash(error: BaseException) -> NoReturn:
     os._exit(EXIT_CRASHED)
 
 
-def run(app: StageApp, *, loglevel: str = "info") -> None:
+def crash_if_failed(task: asyncio.Task[None]) -> None:
+    """A done-callback: a background task that fails ends the process."""
+    if not task.cancelled() and (error := task.exception()):
+        crash(error)
+
+
+def run(app: StageApp, loop: asyncio.AbstractEventLoop | None = None) -> None:
     """Run the app until SIGTERM or SIGINT. At `warn` Faust starts a spinner that sets the root logger to DEBUG."""
-    worker = faust.Worker(app, loglevel=loglevel if loglevel in ("info", "debug") else "info", redirect_stdouts=False)
+    worker = faust.Worker(app, loglevel="info", redirect_stdouts=False, loop=loop)
     worker.execute_from_commandline()

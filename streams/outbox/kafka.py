@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiokafka.producer.sender as sender
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
     InvalidTxnState,
@@ -17,6 +17,7 @@ from aiokafka.errors import (
 
 from streams.crash import crash_point
 from streams.outbox.contract import Fenced, Inbound, Outbound, Transient
+from streams.outbox.reading import committed_offset, end_offset, read_changelog, read_range
 
 # aiokafka waits this long for the previous transaction's markers; its own 20 ms would cap us at 40 a second.
 sender.BACKOFF_OVERRIDE = 0.002
@@ -74,66 +75,27 @@ class KafkaPartitionBroker:
         """Start the producer: InitProducerId fences the previous owner."""
         await _guard(self._producer.start())
 
-    def _reader(self, **options: Any) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            bootstrap_servers=self._topics.brokers,
-            isolation_level=self._topics.isolation_level,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            **options,
-        )
-
     async def changelog(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """Read the state topic's partition to its end."""
-        reader = self._reader(max_partition_fetch_bytes=4 << 20)
-        await _guard(reader.start())
-        try:
-            reader.assign([self._state])
-            await _guard(reader.seek_to_beginning(self._state))
-            end = (await _guard(reader.end_offsets([self._state])))[self._state]
-            while await _guard(reader.position(self._state)) < end:
-                batches = await _guard(reader.getmany(timeout_ms=200, max_records=5000))
-                for message in batches.get(self._state, ()):
-                    yield message.key or b"", message.value
-        finally:
-            await reader.stop()
+        records = read_changelog(self._topics.brokers, self._state, self._topics.isolation_level)
+        while True:
+            try:
+                yield await _guard(anext(records))
+            except StopAsyncIteration:
+                return
 
     async def committed(self) -> int:
         """The group's committed offset, or the beginning of the input."""
-        reader = self._reader(group_id=self._topics.group_id)
-        await _guard(reader.start())
-        try:
-            reader.assign([self._source])
-            committed = await _guard(reader.committed(self._source))
-            if committed is not None:
-                return int(committed)
-            return int((await _guard(reader.beginning_offsets([self._source])))[self._source])
-        finally:
-            await reader.stop()
+        return await _guard(committed_offset(self._topics.brokers, self._topics.group_id, self._source))
 
     async def end_offset(self) -> int:
         """The input's last stable offset."""
-        reader = self._reader()
-        await _guard(reader.start())
-        try:
-            return int((await _guard(reader.end_offsets([self._source])))[self._source])
-        finally:
-            await reader.stop()
+        return await _guard(end_offset(self._topics.brokers, self._source, self._topics.isolation_level))
 
     async def read(self, start: int, stop: int) -> list[Inbound]:
         """Committed records of the input with start <= offset < stop."""
-        reader = self._reader()
-        await _guard(reader.start())
-        found: list[Inbound] = []
-        try:
-            reader.assign([self._source])
-            reader.seek(self._source, start)
-            while await _guard(reader.position(self._source)) < stop:
-                batches = await _guard(reader.getmany(self._source, timeout_ms=500))
-                found += [inbound_of(m) for m in batches.get(self._source, ()) if m.offset < stop]
-        finally:
-            await reader.stop()
-        return found
+        brokers, isolation = self._topics.brokers, self._topics.isolation_level
+        return await _guard(read_range(brokers, self._source, start, stop, isolation))
 
     async def write(
         self, outputs: Sequence[Outbound], changes: Sequence[tuple[bytes, bytes | None]], offset: int | None
@@ -178,23 +140,3 @@ class KafkaPartitionBroker:
             await asyncio.wait_for(self._producer.stop(), 5)
         except (KafkaError, TimeoutError, OSError):
             return
-
-
-def inbound_of(message: Any) -> Inbound:
-    """An `Inbound` from aiokafka's ConsumerRecord or Faust's Message (its timestamp is in seconds)."""
-    timestamp = message.timestamp
-    return Inbound(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        timestamp=round(timestamp * 1000) if isinstance(timestamp, float) else timestamp,
-        key=message.key,
-        value=message.value,
-        headers=tuple((k, v) for k, v in _header_pairs(message.headers)),
-    )
-
-
-def _header_pairs(headers: Any) -> list[tuple[str, bytes]]:
-    if not headers:
-        return []
-    return list(headers.items()) if isinstance(headers, dict) else list(headers)

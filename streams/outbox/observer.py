@@ -18,6 +18,9 @@ class Observer(Protocol):
     def poisoned(self, partition: int, offset: int) -> None:
         """A record was given up."""
 
+    def closed(self, partition: int) -> None:
+        """The partition isn't this worker's any more."""
+
 
 class Silent:
     """An observer that does nothing."""
@@ -32,4 +35,7 @@ class Silent:
         """See `Observer`."""
 
     def poisoned(self, partition: int, offset: int) -> None:
+        """See `Observer`."""
+
+    def closed(self, partition: int) -> None:
         """See `Observer`."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from streams.outbox.buffer import Buffer
 from streams.outbox.contract import BrokerFactory, Inbound, MachineFactory
 from streams.outbox.observer import Observer, Silent
 from streams.outbox.writer import PartitionWriter, State, WriterLimits
@@ -21,6 +22,7 @@ class Outbox:
     def __init__(
         self,
         *,
+        source: str,
         brokers: BrokerFactory,
         machines: MachineFactory,
         now: Callable[[], int],
@@ -32,12 +34,14 @@ class Outbox:
         limits: WriterLimits | None = None,
         stop_within_s: float = 2.0,
     ) -> None:
+        self._source = source
         self._brokers, self._machines, self._now = brokers, machines, now
         self._crash, self._still_owner = crash, still_owner
         self._pause, self._resume = pause, resume
         self._observer, self._limits = observer or Silent(), limits
         self._stop_within_s = stop_within_s
         self._writers: dict[int, tuple[PartitionWriter, asyncio.Task[None]]] = {}
+        self._early: dict[int, Buffer] = {}
         self._paused: set[int] = set()
 
     def open(self, partitions: Iterable[int]) -> None:
@@ -45,6 +49,7 @@ class Outbox:
         for partition in partitions:
             if partition in self._writers:
                 continue
+            early = self._early.pop(partition, None)
             writer = PartitionWriter(
                 partition,
                 brokers=self._brokers,
@@ -53,6 +58,7 @@ class Outbox:
                 still_owner=self._still_owner,
                 observer=_Resuming(self._observer, self._after_commit),
                 limits=self._limits,
+                buffer=early,
             )
             task = asyncio.create_task(writer.run(), name=f"outbox-{partition}")
             task.add_done_callback(self._ended)
@@ -63,11 +69,9 @@ class Outbox:
             self._crash(error)
 
     def put(self, inbound: Inbound) -> None:
-        """Hand over a record; one of a partition that isn't open is dropped, for its next owner reads it again."""
+        """Hand over a record; it may come before `open`, as Faust delivers before it tells of an assignment."""
         entry = self._writers.get(inbound.partition)
-        if entry is None:
-            return
-        buffer = entry[0].buffer
+        buffer = entry[0].buffer if entry else self._early.setdefault(inbound.partition, Buffer())
         buffer.put(inbound)
         if buffer.full and inbound.partition not in self._paused:
             self._paused.add(inbound.partition)
@@ -83,6 +87,7 @@ class Outbox:
         """Stop every writer: running transactions end, or are aborted after `stop_within_s` seconds."""
         closing = list(self._writers.values())
         self._writers.clear()
+        self._early.clear()
         self._paused.clear()
         if not closing:
             return
@@ -94,17 +99,33 @@ class Outbox:
             task.cancel()
         if late:
             await asyncio.wait(late)
+        for writer, _ in closing:
+            self._observer.closed(writer.partition)
 
-    def states(self) -> dict[int, State]:
-        """The state of each partition's writer."""
-        return {partition: writer.state for partition, (writer, _) in self._writers.items()}
+    def idle(self, part: tuple[str, int]) -> bool:
+        """True when nothing of the partition waits here."""
+        entry = self._writers.get(part[1])
+        return entry is not None and len(entry[0].buffer) == 0
+
+    def all_running(self) -> bool:
+        """True when every partition that was given to this worker is open."""
+        return all(writer.state is State.RUNNING for writer, _ in self._writers.values())
+
+    def marks(self) -> dict[tuple[str, int], int]:
+        """The next offset of each running partition, by (topic, partition)."""
+        return {
+            (self._source, partition): writer.next_offset
+            for partition, (writer, _) in self._writers.items()
+            if writer.state is State.RUNNING
+        }
 
 
 class _Resuming:
     """An observer that passes everything on and looks whether a paused partition may go on."""
 
     def __init__(self, inner: Observer, after_commit: Callable[[int], None]) -> None:
-        self.opened, self.aborted, self.poisoned = inner.opened, inner.aborted, inner.poisoned
+        self.opened, self.aborted, self.closed = inner.opened, inner.aborted, inner.closed
+        self.poisoned = inner.poisoned
         self._inner, self._after_commit = inner, after_commit
 
     def committed(self, partition: int, inputs: int, outputs: int, took_ms: int) -> None:

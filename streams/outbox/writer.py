@@ -9,6 +9,7 @@ alone twice is given up by `machine.poison` in a transaction of its own.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from streams.outbox.contract import (
     Transient,
 )
 from streams.outbox.observer import Observer
+from streams.outbox.reading import contiguous
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,11 @@ class PartitionWriter:
         self._failures: dict[int, int] = {}
         self._last_error: Exception = RuntimeError("no record has failed")
         self._stopping = False
+
+    @property
+    def next_offset(self) -> int:
+        """The offset of the next record to process."""
+        return self._next
 
     def stop(self) -> None:
         """Ask `run` to return after the transaction it is in."""
@@ -164,23 +171,12 @@ class PartitionWriter:
         """The next records in offset order, from the buffer or, where Faust skipped some, from Kafka itself."""
         alone = self._next <= self._one_by_one_until
         batch = self.buffer.take(1 if alone else self._limits.batch_records, self._limits.batch_bytes)
-        fresh = [r for r in batch if r.offset >= self._next]
-        if not fresh:
+        kept, later = await contiguous(batch, self._next, self._broker.read)
+        if later:
+            log.warning("partition %d: records before offset %d were skipped", self.partition, later[-1].offset)
+            self.buffer.put_back(later)
+        if not kept:
             await self._pass_markers()
-            return []
-        kept: list[Inbound] = []
-        expected = self._next
-        for index, record in enumerate(fresh):
-            if record.offset < expected:
-                continue  # delivered twice
-            if record.offset > expected:
-                missing = await self._broker.read(expected, record.offset)
-                if missing:
-                    log.warning("partition %d: %d records were skipped, read again", self.partition, len(missing))
-                    self.buffer.put_back(missing + fresh[index:])
-                    return kept
-            kept.append(record)
-            expected = record.offset + 1
         return kept
 
     async def _pass_markers(self) -> None:
@@ -223,6 +219,8 @@ class PartitionWriter:
     async def _give_up(self, batch: list[Inbound]) -> None:
         poisoned, rest = batch[0], batch[1:]
         self.buffer.put_back(rest)
+        with contextlib.suppress(Exception):  # where even decoding fails, it is given up undecoded
+            await self._machine.prepare([poisoned])
         outputs = self._machine.poison(poisoned, self._last_error)
         await self._broker.write(outputs, self._machine.flush(), poisoned.offset + 1)
         self._next = poisoned.offset + 1

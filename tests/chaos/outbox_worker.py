@@ -13,8 +13,9 @@ from typing import Any
 
 from streams import faust_adapter
 from streams.outbox.contract import Inbound, Outbound
-from streams.outbox.kafka import KafkaPartitionBroker, OutboxTopics, inbound_of
+from streams.outbox.kafka import KafkaPartitionBroker, OutboxTopics
 from streams.outbox.outbox import Outbox
+from streams.outbox.reading import inbound_of
 from streams.settings import get_settings
 
 
@@ -64,8 +65,8 @@ class Stage:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    async def on_assigned(self, partitions: set[int]) -> None:
-        self._outbox.open(partitions)
+    async def on_assigned(self, parts: set[tuple[str, int]]) -> None:
+        self._outbox.open(partition for _, partition in parts)
 
     async def on_revoked(self) -> None:
         await self._outbox.close()
@@ -91,6 +92,7 @@ def main() -> None:
     )
     pause, resume = faust_adapter.pauser(app, source)
     outbox = Outbox(
+        source=source,
         brokers=lambda p: KafkaPartitionBroker(topics, p),
         machines=lambda p: Counting(args.prefix, p),
         now=lambda: int(time.time() * 1000),
@@ -99,7 +101,7 @@ def main() -> None:
         pause=pause,
         resume=resume,
     )
-    faust_adapter.attach(app, source, Stage(outbox))
+    faust_adapter.attach(app, Stage(outbox))
 
     @app.agent(faust_adapter.raw_topic(app, source))  # type: ignore[untyped-decorator]
     async def count(stream: Any) -> None:

@@ -1,0 +1,182 @@
+"""The classify stage's I/O: decode, let the processors decide, send, and commit only what is acknowledged.
+
+It is stateless. After a crash it repeats itself from the committed mark; route tells the repetitions.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
+
+from processors.classify import classify, parse_control
+from processors.clock import Clock
+from processors.route.emit import Source
+from schemas.codec import Codec
+from schemas.names import CONTROL, DEAD_LETTERS, TENANT_EVENTS
+from schemas.partition import partition_of
+from schemas.records import ClassifiedRequest, Control, RequestEvent
+from schemas.signals import Invalid
+from streams import metrics
+from streams.config_watch import ConfigWatcher
+from streams.crash import crash_point
+from streams.dead_letters import dead_letter
+from streams.outbox.buffer import Buffer
+from streams.outbox.contract import Inbound, Outbound
+from streams.outbox.reading import committed_offset, contiguous, read_range
+
+log = logging.getLogger(__name__)
+Part = tuple[str, int]
+Commit = Callable[[dict[Part, int]], Awaitable[bool]]
+_BATCH_RECORDS, _BATCH_BYTES = 200, 4 << 20
+
+
+class Classifier:
+    """Turns one record of `llm.requests` or `llm.control` into one record of `llm.tenant-events` or a dead letter."""
+
+    def __init__(self, codec: Codec, configs: ConfigWatcher, clock: Clock, partitions: int) -> None:
+        self._codec, self._configs, self._clock, self._partitions = codec, configs, clock, partitions
+
+    async def outbound(self, inbound: Inbound) -> Outbound:
+        """What the record becomes. Waits while the registry can't be reached."""
+        claimed, request_id = None, None
+        try:
+            if inbound.topic == CONTROL:
+                control = await self._codec.decode_async(_value(inbound), Control)
+                claimed, request_id = control.tenant, control.request_id
+                return self._control(control)
+            event = await self._codec.decode_async(_value(inbound), RequestEvent)
+            claimed, request_id = event.tenant or None, event.id or None
+            version, config = self._configs.active()
+            classified = classify(event, source_of(inbound), config, version)
+        except Invalid as error:
+            metrics.CLASSIFY_EVENTS.labels("dead_letter").inc()
+            letter = dead_letter(
+                inbound, stage="classify", reason=error.reason, message=error.message, at=self._clock.now_ms(),
+                claimed_tenant=claimed, request_id=request_id,
+            )  # fmt: skip
+            return Outbound(DEAD_LETTERS, letter.id.encode(), self._codec.encode(letter, DEAD_LETTERS))
+        metrics.CLASSIFY_EVENTS.labels("refused" if classified.problems else "classified").inc()
+        return self._tenant_event(classified, classified.request.tenant)
+
+    def _control(self, control: Control) -> Outbound:
+        _, config = self._configs.active()
+        checked = parse_control(control, config)
+        metrics.CLASSIFY_EVENTS.labels("control").inc()
+        ledger_key = checked.tenant or (f"model:{checked.model}" if checked.model else "operator")
+        return self._tenant_event(checked, ledger_key)
+
+    def _tenant_event(self, record: ClassifiedRequest | Control, ledger_key: str) -> Outbound:
+        partition = partition_of(ledger_key, self._partitions)
+        value = self._codec.encode(record, TENANT_EVENTS)
+        return Outbound(TENANT_EVENTS, ledger_key.encode(), value, partition=partition)
+
+
+class ClassifyPipeline:
+    """Runs the classifier over the partitions this worker owns, batch by batch, and keeps their marks."""
+
+    def __init__(
+        self, classifier: Classifier, producer: AIOKafkaProducer, *, brokers: str, group: str, commit: Commit
+    ) -> None:
+        self._classifier, self._producer, self._commit = classifier, producer, commit
+        self._brokers, self._group = brokers, group
+        self._buffers: dict[Part, Buffer] = {}
+        self._marks: dict[Part, int] = {}
+        self._parts: set[Part] = set()
+        self._filled = asyncio.Event()
+        self._current: asyncio.Task[None] | None = None
+
+    @property
+    def marks(self) -> dict[Part, int]:
+        """The next offset of each partition that is open here."""
+        return dict(self._marks)
+
+    async def open(self, parts: set[Part]) -> None:
+        """Take over partitions at their committed offsets."""
+        self._parts = set(parts)
+        offsets = await asyncio.gather(
+            *(committed_offset(self._brokers, self._group, TopicPartition(*part)) for part in parts)
+        )
+        if self._parts == parts:  # else another rebalance came meanwhile
+            self._marks.update(zip(parts, offsets, strict=True))
+            self._filled.set()
+
+    async def close(self, within_s: float = 2.0) -> None:
+        """Let go of every partition: the batch in hand ends, or is dropped (and repeated by the next owner)."""
+        self._parts = set()
+        self._buffers.clear()
+        if self._current is not None:
+            _, late = await asyncio.wait([self._current], timeout=within_s)
+            for task in late:
+                task.cancel()  # it may wait for a registry that is away
+        self._marks.clear()
+
+    def put(self, inbound: Inbound) -> Buffer:
+        """Hand over a record; it may come before `open`, as Faust delivers before it tells of an assignment."""
+        buffer = self._buffers.setdefault((inbound.topic, inbound.partition), Buffer())
+        buffer.put(inbound)
+        self._filled.set()
+        return buffer
+
+    def idle(self, part: Part) -> bool:
+        """True when nothing of the partition waits here."""
+        return not self._buffers.get(part)
+
+    async def run(self, after_batch: Callable[[Part, Buffer], None] = lambda part, buffer: None) -> None:
+        """Process, until cancelled."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            for part, buffer in list(self._buffers.items()):
+                if self._ours(part, buffer):
+                    await self._run_batch(part, buffer)
+                if self._ours(part, buffer):
+                    self._filled.set()
+                after_batch(part, buffer)
+
+    def _ours(self, part: Part, buffer: Buffer) -> bool:
+        return bool(buffer) and part in self._marks and self._buffers.get(part) is buffer
+
+    async def _run_batch(self, part: Part, buffer: Buffer) -> None:
+        self._current = asyncio.create_task(self._batch(part, buffer))
+        await asyncio.wait([self._current])
+        if not self._current.cancelled():
+            self._current.result()
+        self._current = None
+
+    async def _batch(self, part: Part, buffer: Buffer) -> None:
+        topic_partition = TopicPartition(*part)
+        taken = buffer.take(_BATCH_RECORDS, _BATCH_BYTES)
+        batch, later = await contiguous(
+            taken, self._marks[part], lambda start, stop: read_range(self._brokers, topic_partition, start, stop)
+        )
+        buffer.put_back(later)
+        if not batch:
+            return
+        sent = [await self._send(await self._classifier.outbound(inbound), inbound) for inbound in batch]
+        await asyncio.gather(*sent)
+        crash_point("classify.after_send")
+        self._marks[part] = batch[-1].offset + 1
+        await self._commit({part: self._marks[part]})
+        crash_point("classify.after_commit")
+
+    async def _send(self, out: Outbound, inbound: Inbound) -> asyncio.Future[object]:
+        crash_point("classify.before_send")
+        try:
+            return await self._producer.send(
+                out.topic, out.value, key=out.key, partition=out.partition, headers=list(out.headers)
+            )
+        except MessageSizeTooLargeError as error:
+            raise AssertionError(f"{inbound.topic} {inbound.offset}: made a record over the limit") from error
+
+
+def source_of(inbound: Inbound) -> Source:
+    """Where a record lay."""
+    return Source(inbound.topic, inbound.partition, inbound.offset, inbound.timestamp)
+
+
+def _value(inbound: Inbound) -> bytes:
+    if inbound.value is None:
+        raise Invalid("null_value", "the event has no value; publish an Avro RequestEvent, never a tombstone")
+    return inbound.value

@@ -1,0 +1,126 @@
+"""The configuration as workers see it: every version on `llm.config`, and which of them is active."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import ValidationError
+
+from schemas.config import Config
+from schemas.names import CONFIG
+
+log = logging.getLogger(__name__)
+_ACTIVE = b"active"
+Listener = Callable[[str, Config], None]
+
+
+class NoConfiguration(Exception):
+    """`llm.config` holds no active configuration; `sluice config apply` puts one there."""
+
+
+class ConfigWatcher:
+    """Follows `llm.config`. A version that doesn't parse is passed over with a log line: it never replaces a right one."""
+
+    def __init__(self, brokers: str, crash: Callable[[BaseException], None]) -> None:
+        self._brokers, self._crash = brokers, crash
+        self._versions: dict[str, Config] = {}
+        self._active: str | None = None
+        self._wanted: str | None = None
+        self._listeners: list[Listener] = []
+        self._reader: AIOKafkaConsumer
+        self._part = TopicPartition(CONFIG, 0)
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+
+    async def start(self, wait_s: float = 60) -> None:
+        """Read the topic to its end, then follow it. Raises NoConfiguration if none is active within `wait_s`."""
+        self._reader = AIOKafkaConsumer(bootstrap_servers=self._brokers, isolation_level="read_committed")
+        await self._reader.start()
+        self._reader.assign([self._part])
+        await self._reader.seek_to_beginning(self._part)
+        self._task = asyncio.create_task(self._follow(), name="config-watch")
+        self._task.add_done_callback(self._ended)
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait_for(lambda: self._active is not None), wait_s)
+            except TimeoutError:
+                await self.stop()
+                raise NoConfiguration(
+                    f"no active configuration on {CONFIG} after {wait_s} s: run `sluice config apply FILE`"
+                ) from None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._crash(error)
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._reader.stop()
+
+    def active(self) -> tuple[str, Config]:
+        """The active version and its configuration."""
+        assert self._active is not None, "start() returns only with an active configuration"
+        return self._active, self._versions[self._active]
+
+    def get(self, version: str) -> Config:
+        """The configuration of a version. Raises KeyError where this worker hasn't read it."""
+        return self._versions[version]
+
+    async def fetch(self, version: str) -> Config:
+        """The configuration of a version, after reading to the topic's present end. Raises KeyError if it isn't there."""
+        if version in self._versions:
+            return self._versions[version]
+        end = (await self._reader.end_offsets([self._part]))[self._part]
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._position >= end or version in self._versions)
+        return self._versions[version]
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with each version that becomes active from now on."""
+        self._listeners.append(listener)
+
+    _position = 0
+
+    async def _follow(self) -> None:
+        while True:
+            batches = await self._reader.getmany(timeout_ms=500)
+            for message in batches.get(self._part, ()):
+                self._take(message.key or b"", message.value)
+            async with self._changed:
+                self._position = await self._reader.position(self._part)
+                self._changed.notify_all()
+
+    def _take(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            return
+        if key == _ACTIVE:
+            self._wanted = value.decode()
+        else:
+            try:
+                self._versions[key.decode()] = Config.model_validate_json(value)
+            except (ValidationError, UnicodeDecodeError) as error:
+                log.error("a configuration on %s can't be read and is passed over: %s", CONFIG, error)
+        if self._wanted in self._versions and self._wanted != self._active:
+            self._active = self._wanted
+            for listener in self._listeners:
+                listener(*self.active())
+
+
+async def publish(brokers: str, config: Config) -> str:
+    """Put a validated configuration on `llm.config` and make it active; returns its version."""
+    version = config.content_hash()
+    producer = AIOKafkaProducer(bootstrap_servers=brokers, enable_idempotence=True, acks="all")
+    await producer.start()
+    try:
+        # First the content, then the pointer: a reader never sees a pointer to what isn't there.
+        await producer.send_and_wait(CONFIG, config.to_json(), key=version.encode())
+        await producer.send_and_wait(CONFIG, version.encode(), key=_ACTIVE)
+    finally:
+        await producer.stop()
+    return version

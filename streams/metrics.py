@@ -1,0 +1,49 @@
+"""Every metric of Sluice, by stage: `sluice_<stage>_<what>_<unit>`."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# call
+CALL_OUTCOMES = Counter("sluice_call_outcomes_total", "Outcomes sent, by status", ["model", "status"])
+CALL_TRIES = Counter("sluice_call_tries_total", "Provider calls begun", ["model"])
+CALL_RUNNING = Gauge("sluice_call_running_calls", "Provider calls that run now", ["model"])
+CALL_QUEUED = Gauge("sluice_call_queued_tasks", "Tasks fetched and not yet called", ["model"])
+CALL_ABOVE_MARK = Gauge(
+    "sluice_call_above_mark_offsets", "Offsets delivered above the committed low-water mark", ["topic"]
+)
+CALL_FIRST_TOKEN = Histogram("sluice_call_first_token_seconds", "From call to first token", ["model"])
+CALL_DURATION = Histogram("sluice_call_duration_seconds", "From call to the end of its answer", ["model"])
+CALL_JOURNAL_RECORDS = Counter("sluice_call_journal_records_total", "Attempt journal records, by phase", ["phase"])
+CALL_FOREIGN_JOURNAL_RECORDS = Counter(
+    "sluice_call_foreign_journal_records_total", "Records on llm.attempts that can't be decoded"
+)
+CALL_FOREIGN_COMMANDS = Counter(
+    "sluice_call_foreign_commands_total", "Records on llm.control that can't be decoded"
+)
+CALL_STALE_HEARTBEATS = Counter(
+    "sluice_call_stale_heartbeats_total", "Times that starting calls stood still for want of a heartbeat", ["model"]
+)
+
+# relay
+RELAY_COPIED = Counter("sluice_relay_copied_total", "Results copied to a reply topic")
+RELAY_REFUSED = Counter("sluice_relay_refused_total", "Results that could not be copied, by reason", ["reason"])
+
+# classify
+CLASSIFY_EVENTS = Counter("sluice_classify_events_total", "Events classified, by what became of them", ["result"])
+CLASSIFY_LAG = Gauge("sluice_classify_lag_records", "Records of llm.requests not yet classified", ["partition"])
+
+# route (the outbox)
+ROUTE_INPUTS = Counter("sluice_route_inputs_total", "Records processed", ["partition"])
+ROUTE_OUTPUTS = Counter("sluice_route_outputs_total", "Records written", ["partition"])
+ROUTE_TRANSACTION = Histogram("sluice_route_transaction_seconds", "From taking a batch to its commit")
+ROUTE_ABORTS = Counter("sluice_route_aborts_total", "Partitions let go: fenced, broker, record", ["reason"])
+ROUTE_POISONED = Counter("sluice_route_poisoned_total", "Records given up")
+ROUTE_OPENING = Gauge("sluice_route_opening_seconds", "How long the last opening took", ["partition"])
+ROUTE_LAG = Gauge("sluice_route_lag_records", "Records of llm.tenant-events not yet processed", ["partition"])
+ROUTE_OPEN_REQUESTS = Gauge("sluice_route_open_requests", "Requests without a terminal result", ["partition"])
+ROUTE_OLDEST_OPEN = Gauge(
+    "sluice_route_oldest_open_request_seconds", "Age of the oldest request without a terminal result", ["partition"]
+)
+
+# every worker
+REGISTRY_WAITS = Counter("sluice_worker_registry_waits_total", "Failed tries to reach the schema registry")
+CONFIG_INFO = Gauge("sluice_worker_config_info", "1 for the configuration version in force", ["version"])

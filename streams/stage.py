@@ -1,0 +1,99 @@
+"""A Faust stage as a worker runs it: its app, its hooks, and its health."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from schemas.names import TENANT_EVENTS
+from streams import faust_adapter
+from streams.faust_adapter import StageApp
+from streams.outbox.buffer import Buffer
+from streams.outbox.contract import Inbound
+from streams.outbox.reading import read_range
+
+log = logging.getLogger(__name__)
+
+Part = tuple[str, int]
+
+
+async def _nothing() -> None:
+    return None
+
+
+@dataclass
+class Stage:
+    """What a stage's agent file gives the worker. `marks` are the next offsets of the open partitions; `put` hands
+    over a record and `idle` says that none of a partition waits."""
+
+    app: StageApp
+    put: Callable[[Inbound], object]
+    idle: Callable[[Part], bool]
+    on_assigned: Callable[[set[Part]], Awaitable[None]]
+    on_revoked: Callable[[], Awaitable[None]]
+    marks: Callable[[], dict[Part, int]]
+    on_stop: Callable[[], Awaitable[None]] = _nothing
+    ready: Callable[[], bool] = lambda: True
+    refresh: Callable[[], None] = lambda: None
+
+    def lag(self) -> dict[Part, int]:
+        """Records of each open partition that are not processed yet."""
+        ends, marks = faust_adapter.end_offsets(self.app), self.marks()
+        return {part: max(0, ends.get(part, mark) - mark) for part, mark in marks.items()}
+
+    async def heal(self, brokers: str, every_s: float = 5.0) -> None:
+        """Read again, for ever, what the consumer passed over at the end of a partition.
+
+        A skipped record is noticed when the next one comes; the last one before a pause has no next one.
+        """
+        before: dict[Part, int] = {}
+        while True:
+            await asyncio.sleep(every_s)
+            stuck = {p: n for p, n in self.lag().items() if n and self.idle(p)}
+            marks = self.marks()
+            for part in stuck:
+                mark = marks.get(part)
+                if mark is None or before.get(part) != mark:
+                    continue
+                skipped = await read_range(brokers, TopicPartition(*part), mark, mark + stuck[part])
+                log.warning("%s-%d: %d records from offset %d were skipped, read again", *part, len(skipped), mark)
+                for inbound in skipped:
+                    self.put(inbound)
+            before = marks
+
+
+class Feeder:
+    """Pauses a partition whose buffer is full and resumes it when it is low again."""
+
+    def __init__(self, app: StageApp) -> None:
+        self._app = app
+        self._paused: set[Part] = set()
+
+    def pause_if_full(self, message: Any, buffer: Buffer) -> None:
+        """Call it after a record was put."""
+        part = (message.topic, message.partition)
+        if buffer.full and part not in self._paused:
+            self._paused.add(part)
+            faust_adapter.pauser(self._app, part[0])[0](part[1])
+
+    def resume_if_low(self, part: Part, buffer: Buffer) -> None:
+        """Call it after records were taken."""
+        if part in self._paused and buffer.low:
+            self._paused.discard(part)
+            faust_adapter.pauser(self._app, part[0])[1](part[1])
+
+    def forget(self) -> None:
+        """Every partition was revoked; a new assignment starts unpaused."""
+        self._paused.clear()
+
+
+async def partition_count(producer: AIOKafkaProducer) -> int:
+    """The partitions of `llm.tenant-events`. Raises LookupError where the topic isn't provisioned."""
+    partitions = await producer.client.fetch_all_metadata()
+    found = partitions.partitions_for_topic(TENANT_EVENTS)
+    if not found:
+        raise LookupError(f"topic {TENANT_EVENTS} doesn't exist: run `sluice topics apply`")
+    return len(found)
