@@ -6,6 +6,7 @@ It is stateless. After a crash it repeats itself from the committed mark; route 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
@@ -24,7 +25,7 @@ from streams.crash import crash_point
 from streams.dead_letters import dead_letter
 from streams.outbox.buffer import Buffer
 from streams.outbox.contract import Inbound, Outbound
-from streams.outbox.reading import committed_offset, contiguous, read_range
+from streams.outbox.reading import committed_offsets, contiguous, make_reader, read_range
 
 log = logging.getLogger(__name__)
 Part = tuple[str, int]
@@ -95,11 +96,14 @@ class ClassifyPipeline:
     async def open(self, parts: set[Part]) -> None:
         """Take over partitions at their committed offsets."""
         self._parts = set(parts)
-        offsets = await asyncio.gather(
-            *(committed_offset(self._brokers, self._group, TopicPartition(*part)) for part in parts)
-        )
+        reader = make_reader(self._brokers, group=self._group)
+        await reader.start()
+        try:
+            committed = await committed_offsets(reader, [TopicPartition(*part) for part in parts])
+        finally:
+            await reader.stop()
         if self._parts == parts:  # else another rebalance came meanwhile
-            self._marks.update(zip(parts, offsets, strict=True))
+            self._marks = {(tp.topic, tp.partition): offset for tp, offset in committed.items()}
             self._filled.set()
 
     async def close(self, within_s: float = 2.0) -> None:
@@ -149,7 +153,9 @@ class ClassifyPipeline:
         topic_partition = TopicPartition(*part)
         taken = buffer.take(_BATCH_RECORDS, _BATCH_BYTES)
         batch, later = await contiguous(
-            taken, self._marks[part], lambda start, stop: read_range(self._brokers, topic_partition, start, stop)
+            taken,
+            self._marks[part],
+            lambda start, stop: read_range(self._brokers, topic_partition, start, stop),
         )
         buffer.put_back(later)
         if not batch:
@@ -161,12 +167,13 @@ class ClassifyPipeline:
         await self._commit({part: self._marks[part]})
         crash_point("classify.after_commit")
 
-    async def _send(self, out: Outbound, inbound: Inbound) -> asyncio.Future[object]:
+    async def _send(self, out: Outbound, inbound: Inbound) -> asyncio.Future[Any]:
         crash_point("classify.before_send")
         try:
-            return await self._producer.send(
+            sent: asyncio.Future[Any] = await self._producer.send(
                 out.topic, out.value, key=out.key, partition=out.partition, headers=list(out.headers)
             )
+            return sent
         except MessageSizeTooLargeError as error:
             raise AssertionError(f"{inbound.topic} {inbound.offset}: made a record over the limit") from error
 

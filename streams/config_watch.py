@@ -21,7 +21,7 @@ class NoConfiguration(Exception):
 
 
 class ConfigWatcher:
-    """Follows `llm.config`. A version that doesn't parse is passed over with a log line: it never replaces a right one."""
+    """Follows `llm.config`. A version that doesn't parse is logged and passed over: it never replaces a right one."""
 
     def __init__(self, brokers: str, crash: Callable[[BaseException], None]) -> None:
         self._brokers, self._crash = brokers, crash
@@ -73,7 +73,7 @@ class ConfigWatcher:
         return self._versions[version]
 
     async def fetch(self, version: str) -> Config:
-        """The configuration of a version, after reading to the topic's present end. Raises KeyError if it isn't there."""
+        """A version's configuration, after reading to the topic's present end. Raises KeyError if it isn't there."""
         if version in self._versions:
             return self._versions[version]
         end = (await self._reader.end_offsets([self._part]))[self._part]

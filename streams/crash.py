@@ -38,15 +38,15 @@ _passed: dict[str, int] = {}
 def crash_point(name: CrashPoint) -> None:
     """Kill this process with SIGKILL if the settings ask for it here.
 
-    The setting is `NAME`, `NAME:N` for the Nth passing, or `NAME:N:stop` to be stopped (SIGSTOP) instead, which
-    makes a zombie when it is continued later.
+    The setting is `NAME`, `NAME:N` for the Nth passing, or `NAME:N:stop` to be stopped (SIGSTOP) instead,
+    which makes a zombie when it is continued later.
     """
     wanted = get_settings().crash_point
     if not wanted.startswith(name):
         return
-    at, nth, how = (wanted.split(":") + ["1", ""])[:3] if ":" in wanted else (wanted, "1", "")
+    at, *rest = wanted.split(":")
     if at != name:
         return
     _passed[name] = _passed.get(name, 0) + 1
-    if _passed[name] == int(nth or 1):
-        os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
+    if _passed[name] == int(rest[0] if rest else 1):
+        os.kill(os.getpid(), signal.SIGSTOP if rest[1:] == ["stop"] else signal.SIGKILL)

@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, cast
 
 import faust
 from aiokafka import TopicPartition
@@ -40,7 +40,7 @@ class Hooks(Protocol):
         """Every partition is being taken away: finish or abort within the session timeout."""
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
     isolation_level = "read_committed"
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -50,27 +50,28 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         await super().on_start()
-        self.consumer.membership.watch(self._consumer)
+        cast(_Consumer, self.consumer).membership.watch(self._consumer)
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
+class _Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.membership = Membership()
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> _ConsumerThread:
-        return self.app.consumer_thread_type(self, loop=self.loop, beacon=self.beacon)
+        app = cast(StageApp, self.app)
+        return app.consumer_thread_type(self, loop=self.loop, beacon=self.beacon)
 
     async def wait_empty(self) -> None:
         """The revoke hook: let go of every partition, then forget the events that nobody will acknowledge."""
         try:
-            await self.app.hooks.on_revoked()
+            await cast(StageApp, self.app).hooks.on_revoked()
         except Exception as error:
             crash(error)
         self._unacked_messages.clear()
 
 
-class _Transport(driver.Transport):  # type: ignore[misc]
+class _Transport(driver.Transport):
     Consumer = _Consumer
 
 
@@ -95,11 +96,15 @@ class Membership:
         coordinator._do_heartbeat = noted
 
 
-class StageApp(faust.App):  # type: ignore[misc]
+class StageApp(faust.App):
     """A Faust app of one stage: raw bytes in, no tables, no Faust commits."""
 
     hooks: Hooks
     consumer_thread_type: type[_ConsumerThread] = _ConsumerThread
+
+
+def _consumer_of(app: StageApp) -> _Consumer:
+    return cast(_Consumer, app.consumer)
 
 
 def _free_port() -> int:
@@ -166,12 +171,13 @@ def pauser(app: StageApp, source: str) -> tuple[Callable[[int], None], Callable[
     """(pause, resume) of one partition of `source`, in aiokafka itself, from the main thread."""
 
     def call(method: str, partition: int) -> None:
-        thread = app.consumer._thread
+        thread = _consumer_of(app)._thread
 
         def run() -> None:
             tp = TopicPartition(source, partition)
-            if tp in thread._consumer.assignment():  # else it has been revoked, and pausing means nothing
-                getattr(thread._consumer, method)(tp)
+            consumer = thread._ensure_consumer()
+            if tp in consumer.assignment():  # else it has been revoked, and pausing means nothing
+                getattr(consumer, method)(tp)
 
         thread.thread_loop.call_soon_threadsafe(run)
 
@@ -185,7 +191,7 @@ def membership_proof(app: StageApp, source: str) -> Callable[[int], Awaitable[No
         asked_at = time.monotonic()
         while True:
             owned = TP(source, partition) in app.consumer.assignment()
-            if owned and app.consumer.membership.confirmed_at > asked_at and not app.rebalancing:
+            if owned and _consumer_of(app).membership.confirmed_at > asked_at and not app.rebalancing:
                 return
             await asyncio.sleep(0.2)
 
@@ -194,19 +200,19 @@ def membership_proof(app: StageApp, source: str) -> Callable[[int], Awaitable[No
 
 async def commit(app: StageApp, offsets: dict[tuple[str, int], int]) -> bool:
     """Commit offsets with the group's fencing; False when the partitions have moved on."""
-    return bool(await app.consumer._thread.commit({TP(*part): offset for part, offset in offsets.items()}))
+    return bool(await _consumer_of(app)._thread.commit({TP(*part): offset for part, offset in offsets.items()}))
 
 
 def end_offsets(app: StageApp) -> dict[tuple[str, int], int]:
     """The last known end (last stable offset) of each assigned partition; those not fetched from yet are left out."""
-    consumer = app.consumer._thread._consumer
+    consumer = _consumer_of(app)._thread._ensure_consumer()
     ends = {(tp.topic, tp.partition): consumer.last_stable_offset(tp) for tp in consumer.assignment()}
     return {part: end for part, end in ends.items() if end is not None and end >= 0}
 
 
 def has_joined(app: StageApp) -> bool:
     """True once the group has confirmed this worker and no rebalance is under way."""
-    return bool(app.consumer.membership.confirmed_at > 0 and not app.rebalancing)
+    return bool(_consumer_of(app).membership.confirmed_at > 0 and not app.rebalancing)
 
 
 def crash(error: BaseException) -> NoReturn:

@@ -59,7 +59,9 @@ class Stage:
                 if mark is None or before.get(part) != mark:
                     continue
                 skipped = await read_range(brokers, TopicPartition(*part), mark, mark + stuck[part])
-                log.warning("%s-%d: %d records from offset %d were skipped, read again", *part, len(skipped), mark)
+                log.warning(
+                    "%s-%d: %d records from offset %d were skipped, read again", *part, len(skipped), mark
+                )
                 for inbound in skipped:
                     self.put(inbound)
             before = marks

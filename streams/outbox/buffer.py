@@ -60,9 +60,9 @@ class Buffer:
         """Let a `wait` return though no record came."""
         self._filled.set()
 
-    async def wait(self, timeout: float | None) -> None:
-        """Return when a record is there or after `timeout` seconds."""
+    async def wait(self, seconds: float | None) -> None:
+        """Return when a record is there or after `seconds`."""
         try:
-            await asyncio.wait_for(self._filled.wait(), timeout)
+            await asyncio.wait_for(self._filled.wait(), seconds)
         except TimeoutError:
             return

@@ -1,6 +1,7 @@
 """The outbox's broker on aiokafka: one transactional producer a partition."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,7 +18,7 @@ from aiokafka.errors import (
 
 from streams.crash import crash_point
 from streams.outbox.contract import Fenced, Inbound, Outbound, Transient
-from streams.outbox.reading import committed_offset, end_offset, read_changelog, read_range
+from streams.outbox.reading import committed_offsets, make_reader, read_changelog, read_range
 
 # aiokafka waits this long for the previous transaction's markers; its own 20 ms would cap us at 40 a second.
 sender.BACKOFF_OVERRIDE = 0.002
@@ -70,14 +71,16 @@ class KafkaPartitionBroker:
             linger_ms=0,
             acks="all",
         )
+        self._reader = make_reader(topics.brokers, topics.isolation_level, topics.group_id)
 
     async def open(self) -> None:
         """Start the producer: InitProducerId fences the previous owner."""
         await _guard(self._producer.start())
+        await _guard(self._reader.start())
 
     async def changelog(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """Read the state topic's partition to its end."""
-        records = read_changelog(self._topics.brokers, self._state, self._topics.isolation_level)
+        records = read_changelog(self._reader, self._state)
         while True:
             try:
                 yield await _guard(anext(records))
@@ -86,11 +89,13 @@ class KafkaPartitionBroker:
 
     async def committed(self) -> int:
         """The group's committed offset, or the beginning of the input."""
-        return await _guard(committed_offset(self._topics.brokers, self._topics.group_id, self._source))
+        return (await _guard(committed_offsets(self._reader, [self._source])))[self._source]
 
     async def end_offset(self) -> int:
-        """The input's last stable offset."""
-        return await _guard(end_offset(self._topics.brokers, self._source, self._topics.isolation_level))
+        """The input's last stable offset. The last step of opening: the reader isn't needed any more."""
+        end = (await _guard(self._reader.end_offsets([self._source])))[self._source]
+        await self._reader.stop()
+        return int(end)
 
     async def read(self, start: int, stop: int) -> list[Inbound]:
         """Committed records of the input with start <= offset < stop."""
@@ -104,7 +109,9 @@ class KafkaPartitionBroker:
         crash_point("route.before_transaction")
         try:
             await _guard(self._write(outputs, changes, offset))
-        except BaseException:  # a cancelled writer too leaves no transaction open that would hide others' records
+        except (
+            BaseException
+        ):  # a cancelled writer too leaves no transaction open that would hide others' records
             await asyncio.shield(self._abort_quietly())
             raise
         crash_point("route.after_commit")
@@ -129,14 +136,11 @@ class KafkaPartitionBroker:
 
     async def _abort_quietly(self) -> None:
         # A broken transaction ends anyway when the next owner (or this one, reopened) starts its producer.
-        try:
+        with contextlib.suppress(KafkaError, TimeoutError, OSError, AssertionError):
             await asyncio.wait_for(self._producer.abort_transaction(), 2)
-        except (KafkaError, TimeoutError, OSError, AssertionError):
-            return
 
     async def close(self) -> None:
         """Stop the producer; the transaction it may have open is fenced by the next opening."""
-        try:
-            await asyncio.wait_for(self._producer.stop(), 5)
-        except (KafkaError, TimeoutError, OSError):
-            return
+        for client in (self._reader, self._producer):
+            with contextlib.suppress(KafkaError, TimeoutError, OSError):
+                await asyncio.wait_for(client.stop(), 5)

@@ -1,7 +1,6 @@
 """Reading Kafka beside a group's own consumer: changelogs, committed offsets, and ranges that were skipped."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,49 +8,44 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.outbox.contract import Inbound
 
 
-@asynccontextmanager
-async def _reader(brokers: str, isolation_level: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    reader = AIOKafkaConsumer(
+def make_reader(
+    brokers: str, isolation_level: str = "read_committed", group: str | None = None
+) -> AIOKafkaConsumer:
+    """A consumer outside any group's rebalances: partitions are assigned by hand. `group` is for its offsets only."""
+    return AIOKafkaConsumer(
         bootstrap_servers=brokers,
+        group_id=group,
         isolation_level=isolation_level,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        **options,
+        max_partition_fetch_bytes=4 << 20,
     )
-    await reader.start()
-    try:
-        yield reader
-    finally:
-        await reader.stop()
 
 
 async def read_changelog(
-    brokers: str, part: TopicPartition, isolation_level: str = "read_committed"
+    reader: AIOKafkaConsumer, part: TopicPartition
 ) -> AsyncIterator[tuple[bytes, bytes | None]]:
     """Key and value of each record of a partition, from its start to its present end."""
-    async with _reader(brokers, isolation_level, max_partition_fetch_bytes=4 << 20) as reader:
-        reader.assign([part])
-        await reader.seek_to_beginning(part)
-        end = (await reader.end_offsets([part]))[part]
-        while await reader.position(part) < end:
-            for message in (await reader.getmany(part, timeout_ms=200, max_records=5000)).get(part, ()):
-                yield message.key or b"", message.value
+    reader.assign([part])
+    await reader.seek_to_beginning(part)
+    end = (await reader.end_offsets([part]))[part]
+    while await reader.position(part) < end:
+        for message in (await reader.getmany(part, timeout_ms=200, max_records=5000)).get(part, ()):
+            yield message.key or b"", message.value
 
 
-async def committed_offset(brokers: str, group: str, part: TopicPartition) -> int:
-    """The group's committed offset, or the beginning of the partition."""
-    async with _reader(brokers, "read_committed", group_id=group) as reader:
-        reader.assign([part])
+async def committed_offsets(
+    reader: AIOKafkaConsumer, parts: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """The committed offset of the reader's group for each partition, or the partition's beginning."""
+    wanted = list(parts)
+    reader.assign(wanted)
+    begins = await reader.beginning_offsets(wanted)
+    found: dict[TopicPartition, int] = {}
+    for part in wanted:
         committed = await reader.committed(part)
-        if committed is not None:
-            return int(committed)
-        return int((await reader.beginning_offsets([part]))[part])
-
-
-async def end_offset(brokers: str, part: TopicPartition, isolation_level: str = "read_committed") -> int:
-    """The partition's end; its last stable offset under read_committed."""
-    async with _reader(brokers, isolation_level) as reader:
-        return int((await reader.end_offsets([part]))[part])
+        found[part] = int(begins[part] if committed is None else committed)
+    return found
 
 
 async def read_range(
@@ -59,20 +53,26 @@ async def read_range(
 ) -> list[Inbound]:
     """The records with start <= offset < stop; holes from markers and compaction are normal."""
     found: list[Inbound] = []
-    async with _reader(brokers, isolation_level) as reader:
+    reader = make_reader(brokers, isolation_level)
+    await reader.start()
+    try:
         reader.assign([part])
         reader.seek(part, start)
         while await reader.position(part) < stop:
             for message in (await reader.getmany(part, timeout_ms=500)).get(part, ()):
                 if message.offset < stop:
                     found.append(inbound_of(message))
+    finally:
+        await reader.stop()
     return found
 
 
 ReadRange = Callable[[int, int], Coroutine[Any, Any, list[Inbound]]]
 
 
-async def contiguous(batch: list[Inbound], expected: int, read: ReadRange) -> tuple[list[Inbound], list[Inbound]]:
+async def contiguous(
+    batch: list[Inbound], expected: int, read: ReadRange
+) -> tuple[list[Inbound], list[Inbound]]:
     """(what may be processed now, what comes after it) of records that should begin at `expected`.
 
     Records below `expected` were delivered twice and are left out. Where the sequence jumps, `read` looks what lies

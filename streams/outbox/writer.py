@@ -120,7 +120,11 @@ class PartitionWriter:
                 opened = True
             finally:
                 await self._let_go()
-            backoff = self._limits.reopen_backoff_s if opened else min(backoff * 2, self._limits.reopen_backoff_most_s)
+            backoff = (
+                self._limits.reopen_backoff_s
+                if opened
+                else min(backoff * 2, self._limits.reopen_backoff_most_s)
+            )
 
     async def _let_go(self) -> None:
         self.state = State.CLOSED
@@ -173,7 +177,9 @@ class PartitionWriter:
         batch = self.buffer.take(1 if alone else self._limits.batch_records, self._limits.batch_bytes)
         kept, later = await contiguous(batch, self._next, self._broker.read)
         if later:
-            log.warning("partition %d: records before offset %d were skipped", self.partition, later[-1].offset)
+            log.warning(
+                "partition %d: records before offset %d were skipped", self.partition, later[-1].offset
+            )
             self.buffer.put_back(later)
         if not kept:
             await self._pass_markers()
@@ -201,7 +207,9 @@ class PartitionWriter:
         except (Fenced, Transient):
             self.buffer.put_back(batch)
             raise
-        except Exception as error:  # the one place that meets a record's own fault: it is isolated, then given up
+        except (
+            Exception
+        ) as error:  # the one place that meets a record's own fault: it is isolated, then given up
             self._fail(batch, error)
         self._next = batch[-1].offset + 1
         self._failures.clear()
