@@ -142,21 +142,25 @@ class Config(_Model):
 
     @model_validator(mode="after")
     def _references_hold(self) -> "Config":
+        """Every fault is a line of the error: a field, a colon, what is wrong."""
+        faults: list[str] = []
         aliases: dict[str, str] = {}
         for name, model in self.models.items():
             if model.provider not in self.providers:
-                raise ValueError(f"models.{name}.provider: no provider {model.provider!r} is configured")
+                faults.append(f"models.{name}.provider: no provider {model.provider!r} is configured")
             for alias in model.aliases:
                 if alias in self.models or alias in aliases:
-                    raise ValueError(f"models.{name}.aliases: {alias!r} is taken already")
+                    faults.append(f"models.{name}.aliases: {alias!r} is taken already")
                 aliases[alias] = name
         for place, names in self._model_references():
             for wanted in names:
                 if wanted not in self.models and wanted not in aliases:
-                    raise ValueError(f"{place}: no model or alias {wanted!r} is configured")
+                    faults.append(f"{place}: no model or alias {wanted!r} is configured")
         longest = self.limits.max_deadline_s + self.defaults.grace_s
         if longest > self.defaults.dedupe_hours * 3600:
-            raise ValueError("limits.max_deadline_s + defaults.grace_s must not exceed defaults.dedupe_hours")
+            faults.append("limits.max_deadline_s: with defaults.grace_s it must not exceed defaults.dedupe_hours")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     def _model_references(self) -> list[tuple[str, list[str]]]:

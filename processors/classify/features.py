@@ -1,0 +1,104 @@
+"""What a request's size and shape say: bytes, estimated tokens, features for routing, the task type."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from schemas.records import ContentPart, RequestEvent
+
+_BYTES_PER_TOKEN: Final = 4
+_TOKENS_PER_MESSAGE: Final = 4
+_TOKENS_PER_MEDIUM: Final = 1000
+_HINT_CHARS: Final = 64
+_READ_CHARS: Final = 400
+_VERBS: Final = {
+    "classification": re.compile(r"\b(classif(y|ies)|categori[sz]e|label)\b", re.I),
+    "extraction": re.compile(r"\bextract\b", re.I),
+    "summarization": re.compile(r"\bsummari[sz]e\b", re.I),
+    "translation": re.compile(r"\btranslate\b", re.I),
+}
+
+
+def parts_of(event: RequestEvent) -> Iterator[ContentPart]:
+    """Every content part of a request."""
+    yield from event.content
+    for message in event.messages:
+        yield from message.content
+
+
+def content_bytes(event: RequestEvent) -> int:
+    """The bytes of all that a model would read, UTF-8 for texts, and of the data carried along."""
+    return _text_bytes(event) + sum(len(part.data or b"") for part in parts_of(event))
+
+
+def _text_bytes(event: RequestEvent) -> int:
+    total = _size(event.prompt) + _size(event.system)
+    for part in parts_of(event):
+        total += _size(part.text) + _size(part.arguments) + _size(part.uri) + _size(part.signature)
+    for tool in event.tools:
+        total += _size(tool.name) + _size(tool.description) + _size(tool.input_schema)
+    for key, value in event.prompt_variables.items():
+        total += _size(key) + _size(value)
+    return total + (_size(event.response_format.json_schema) if event.response_format is not None else 0)
+
+
+def _size(text: str | None) -> int:
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def estimate_tokens(event: RequestEvent) -> int:
+    """Estimated input tokens: a quarter of the text's bytes, 4 a message, 1000 an image or the like."""
+    messages = max(len(event.messages), 1) + (event.system is not None)
+    media = sum(part.data is not None or part.uri is not None for part in parts_of(event))
+    text = -(-_text_bytes(event) // _BYTES_PER_TOKEN)
+    return text + messages * _TOKENS_PER_MESSAGE + media * _TOKENS_PER_MEDIUM
+
+
+def features_of(event: RequestEvent, size: int) -> dict[str, float]:
+    """Numeric features for routing; one that is 0 is left out."""
+    features = {
+        "content_bytes": size,
+        "messages": len(event.messages),
+        "system_bytes": _size(event.system),
+        "tools": len(event.tools),
+        "media": sum(part.data is not None or part.uri is not None for part in parts_of(event)),
+        "schema": event.response_format is not None and event.response_format.json_schema is not None,
+    }
+    return {name: float(value) for name, value in features.items() if value}
+
+
+def task_type_of(event: RequestEvent) -> str:
+    """The task type: the hint in lower case; without one the first rule that holds.
+
+    1. tools are offered                                 -> tool_use
+    2. output_type is label / embedding                  -> classification / embedding
+    3. an assistant has spoken already                   -> chat
+    4. a verb in the system prompt's or the last text's first 400 characters
+       (classify, categorise, label / extract / summarise / translate)
+                                                         -> classification / extraction /
+                                                            summarization / translation
+    5. output_type is json, or JSON output is asked for  -> extraction
+    6. otherwise                                         -> chat
+    """
+    hint = (event.task_type or "").strip().lower()
+    if hint and len(hint) <= _HINT_CHARS:
+        return hint
+    if event.tools:
+        return "tool_use"
+    if event.output_type in ("label", "embedding"):
+        return "classification" if event.output_type == "label" else "embedding"
+    if any(message.role == "assistant" for message in event.messages):
+        return "chat"
+    for text in (event.system or "", _last_text(event)):
+        for task_type, verb in _VERBS.items():
+            if verb.search(text[:_READ_CHARS]):
+                return task_type
+    form = event.response_format.type if event.response_format is not None else None
+    return "extraction" if event.output_type == "json" or form in ("json", "json_schema") else "chat"
+
+
+def _last_text(event: RequestEvent) -> str:
+    texts = [part.text for part in event.messages[-1].content if part.text] if event.messages else []
+    return event.prompt or (texts[0] if texts else "")

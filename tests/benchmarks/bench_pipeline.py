@@ -1,0 +1,202 @@
+"""How much the whole pipeline carries, what it costs, and what it adds to a call. `make bench NAME=pipeline`.
+
+One run on one machine: a backlog for the sustained rate and the CPU a request takes, an open-loop load at half of
+that rate for the added latency, 10,000 calls in flight for the memory, and a bare loop beside it (see `bare_loop`).
+Journal, usage, audit and ClickHouse are on. The last line is JSON.
+"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas import names
+from schemas.records import ResultEvent
+from tests.benchmarks.pipeline_rig import PROMPT, STAGES, Rig
+
+BACKLOG, HALF_LOAD_S, IN_FLIGHT, BARE = 12_000, 20, 10_000, 8_000
+WARM_UP = 600
+
+
+class Results:
+    """Follows a topic and tells when each key's record came, monotonic seconds."""
+
+    def __init__(self, brokers: str, topic: str, key_of: Callable[[Any], tuple[str, Any]]) -> None:
+        self._consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=brokers, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
+        self._key_of = key_of
+        self.seen: dict[str, tuple[float, Any]] = {}
+
+    async def start(self) -> "Results":
+        await self._consumer.start()
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def _follow(self) -> None:
+        while True:
+            for batch in (await self._consumer.getmany(timeout_ms=500)).values():
+                now = time.monotonic()
+                for message in batch:
+                    key, value = self._key_of(message)
+                    self.seen[key] = now, value
+
+    async def until(self, wanted: set[str], within_s: float, each: Callable[[], None] = lambda: None) -> None:
+        """Until every wanted key was seen. Raises TimeoutError."""
+        deadline = time.monotonic() + within_s
+        while missing := len(wanted - self.seen.keys()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{missing} of {len(wanted)} results missing after {within_s} s")
+            each()
+            await asyncio.sleep(0.25)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await self._consumer.stop()
+
+
+def rate(times: list[float]) -> float:
+    """Records a second between the first and last tenth of the arrivals: no start-up, no tail."""
+    times = sorted(times)
+    first, last = len(times) // 10, len(times) * 9 // 10
+    return (last - first) / (times[last] - times[first])
+
+
+def encoded(rig: Rig, count: int, model: str = "mock") -> dict[str, bytes]:
+    """Requests by id."""
+    run = uuid.uuid4().hex[:8]
+    return {f"{run}-{i}": rig.request(f"{run}-{i}", i, model) for i in range(count)}
+
+
+async def publish(rig: Rig, requests: dict[str, bytes], per_s: float | None = None) -> dict[str, float]:
+    """Publish all, as fast as may be or at a rate; returns when each was sent."""
+    producer = await rig.producer()
+    sent: dict[str, float] = {}
+    started, pending = time.monotonic(), []
+    for number, (request_id, value) in enumerate(requests.items()):
+        if per_s and (ahead := started + number / per_s - time.monotonic()) > 0:
+            await asyncio.sleep(ahead)
+        sent[request_id] = time.monotonic()
+        pending.append(await producer.send(names.REQUESTS, value))
+    await asyncio.gather(*pending)
+    await producer.stop()
+    return sent
+
+
+async def sustained(rig: Rig, results: Results) -> dict[str, Any]:
+    """A backlog: rate, and CPU a request by stage and of the broker."""
+    requests = encoded(rig, BACKLOG)
+    cpu = {stage: rig.workers[stage].cpu_s() for stage in STAGES}
+    broker = rig.broker_cpu_s()
+    await publish(rig, requests)
+    await results.until(set(requests), 300, rig.sample)
+    await asyncio.sleep(3)  # the sink's last chunk belongs to the cost of these requests
+    by_stage = {s: (rig.workers[s].cpu_s() - cpu[s]) * 1000 / BACKLOG for s in STAGES}
+    return {
+        "requests_per_s": rate([results.seen[r][0] for r in requests]),
+        "cpu_ms_per_request": sum(by_stage.values()),
+        "cpu_ms_by_stage": by_stage,
+        "broker_cpu_ms_per_request": (rig.broker_cpu_s() - broker) * 1000 / BACKLOG,
+    }
+
+
+async def half_load(rig: Rig, results: Results, per_s: float) -> dict[str, float]:
+    """Open-loop load: what the pipeline adds to the provider's own time, milliseconds."""
+    requests = encoded(rig, int(per_s * HALF_LOAD_S))
+    sent = await publish(rig, requests, per_s)
+    await results.until(set(requests), 120)
+    added = []
+    for request_id, sent_at in sent.items():
+        seen_at, result = results.seen[request_id]
+        provider_ms = result.timings.completed_at - result.timings.started_at
+        added.append((seen_at - sent_at) * 1000 - provider_ms)
+    cuts = quantiles(added, n=100)
+    return {"added_p50_ms": cuts[49], "added_p95_ms": cuts[94], "added_p99_ms": cuts[98]}
+
+
+async def in_flight(rig: Rig, results: Results) -> float:
+    """Memory of the call worker with every request waiting for a provider of 30 s, MiB."""
+    requests = encoded(rig, IN_FLIGHT, model="slow")
+    call = rig.workers["call"]
+    call.peak_rss_mb = 0
+    await publish(rig, requests)
+    await results.until(set(requests), 240, rig.sample)
+    return call.peak_rss_mb
+
+
+async def bare_loop(rig: Rig) -> float:
+    """Requests a second of the bare loop."""
+    brokers, name = rig.endpoints.brokers, f"bare-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    await admin.create_topics([NewTopic(f"{name}.in", 1, 1), NewTopic(f"{name}.out", 1, 1)])
+    await admin.close()
+    producer = await rig.producer()
+    keys = {str(i) for i in range(BARE)}
+    sends = [await producer.send(f"{name}.in", PROMPT.encode(), key=k.encode()) for k in keys]
+    await asyncio.gather(*sends)
+    await producer.stop()
+    results = await Results(brokers, f"{name}.out", lambda m: (m.key.decode(), None)).start()
+    command = [sys.executable, "-m", "tests.benchmarks.bare_loop", brokers, f"{name}.in", f"{name}.out"]
+    process = subprocess.Popen([*command, rig.provider_url, "500"])
+    try:
+        await results.until(keys, 120)
+    finally:
+        process.terminate()
+        process.wait(30)
+        await results.stop()
+    return rate([results.seen[k][0] for k in keys])
+
+
+async def run(rig: Rig) -> dict[str, Any]:
+    """All phases."""
+
+    def decoded(message: Any) -> tuple[str, Any]:
+        result = rig.codec.decode(message.value, ResultEvent)
+        return result.request_id, result
+
+    results = await Results(rig.endpoints.brokers, names.RESULTS, decoded).start()
+    warm = encoded(rig, WARM_UP)
+    await publish(rig, warm)
+    await results.until(set(warm), 120)
+    figures = await sustained(rig, results)
+    print("sustained:", json.dumps(figures))
+    bare = await bare_loop(rig)
+    print(f"bare loop: {bare:.0f} requests/s")
+    figures |= await half_load(rig, results, figures["requests_per_s"] / 2)
+    figures["peak_rss_mb"] = {stage: round(w.peak_rss_mb) for stage, w in rig.workers.items()}
+    figures["inflight_10k_rss_mb"] = await in_flight(rig, results)
+    figures["ratio_to_bare_loop"] = figures["requests_per_s"] / bare
+    figures["bare_requests_per_s"] = bare
+    await results.stop()
+    return figures
+
+
+async def main() -> None:
+    """Run, print, and leave nothing behind."""
+    home = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    rig = Rig(home)
+    try:
+        await rig.start()
+        figures = await run(rig)
+    finally:
+        rig.close()
+    shutil.rmtree(home)
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}
+    print(json.dumps(rounded, default=lambda v: round(v, 3)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
