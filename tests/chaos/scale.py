@@ -1,10 +1,14 @@
-"""How large the fault runs are: full size under `make chaos`, scaled down in `make test`."""
+"""How large the fault runs are: full size with `--full` (`make chaos`), scaled down in `make test`."""
 
-import os
+_full = False
 
-FULL = os.environ.get("SLUICE_CHAOS_FULL") == "1"
+
+def use_full_size(full: bool) -> None:
+    """Called once, when pytest has read its options."""
+    global _full
+    _full = full
 
 
 def scaled(full: int, small: int) -> int:
-    """`full` under `make chaos`, else `small`."""
-    return full if FULL else small
+    """`full` under `--full`, else `small`."""
+    return full if _full else small
