@@ -22,7 +22,9 @@ def dead_letter(
     """The dead letter of a record; its id is where the record lies, so that making it again makes the same one."""
     value = inbound.value
     if value is not None and len(value) > _MOST_BYTES:
-        message += f" (the first {_MOST_BYTES} of {len(value)} bytes are kept; the original lies at its offset)"
+        message += (
+            f" (the first {_MOST_BYTES} of {len(value)} bytes are kept; the original lies at its offset)"
+        )
         value = value[:_MOST_BYTES]
     return DeadLetter(
         id=ids.dead_letter_id(inbound.topic, inbound.partition, inbound.offset),

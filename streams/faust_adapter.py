@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, Protocol, cast
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -200,7 +201,9 @@ def membership_proof(app: StageApp, source: str) -> Callable[[int], Awaitable[No
 
 async def commit(app: StageApp, offsets: dict[tuple[str, int], int]) -> bool:
     """Commit offsets with the group's fencing; False when the partitions have moved on."""
-    return bool(await _consumer_of(app)._thread.commit({TP(*part): offset for part, offset in offsets.items()}))
+    return bool(
+        await _consumer_of(app)._thread.commit({TP(*part): offset for part, offset in offsets.items()})
+    )
 
 
 def end_offsets(app: StageApp) -> dict[tuple[str, int], int]:
@@ -208,6 +211,15 @@ def end_offsets(app: StageApp) -> dict[tuple[str, int], int]:
     consumer = _consumer_of(app)._thread._ensure_consumer()
     ends = {(tp.topic, tp.partition): consumer.last_stable_offset(tp) for tp in consumer.assignment()}
     return {part: end for part, end in ends.items() if end is not None and end >= 0}
+
+
+async def position(app: StageApp, part: tuple[str, int]) -> int | None:
+    """The offset that the consumer delivers next; None where the partition isn't assigned (any more)."""
+    try:
+        found: int | None = await _consumer_of(app)._thread.position(TopicPartition(*part))
+    except IllegalStateError:
+        return None
+    return found
 
 
 def has_joined(app: StageApp) -> bool:

@@ -11,7 +11,9 @@ Check = Callable[[], bool]
 class HealthServer:
     """Serves one worker. `ready` says whether it does its work; `refresh` updates gauges before each scrape."""
 
-    def __init__(self, host: str, port: int, ready: Check, refresh: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, host: str, port: int, ready: Check, refresh: Callable[[], None] = lambda: None
+    ) -> None:
         self._host, self._port, self._ready, self._refresh = host, port, ready, refresh
         self._runner: web.AppRunner | None = None
 

@@ -12,7 +12,9 @@ CALL_ABOVE_MARK = Gauge(
 )
 CALL_FIRST_TOKEN = Histogram("sluice_call_first_token_seconds", "From call to first token", ["model"])
 CALL_DURATION = Histogram("sluice_call_duration_seconds", "From call to the end of its answer", ["model"])
-CALL_JOURNAL_RECORDS = Counter("sluice_call_journal_records_total", "Attempt journal records, by phase", ["phase"])
+CALL_JOURNAL_RECORDS = Counter(
+    "sluice_call_journal_records_total", "Attempt journal records, by phase", ["phase"]
+)
 CALL_FOREIGN_JOURNAL_RECORDS = Counter(
     "sluice_call_foreign_journal_records_total", "Records on llm.attempts that can't be decoded"
 )
@@ -20,16 +22,47 @@ CALL_FOREIGN_COMMANDS = Counter(
     "sluice_call_foreign_commands_total", "Records on llm.control that can't be decoded"
 )
 CALL_STALE_HEARTBEATS = Counter(
-    "sluice_call_stale_heartbeats_total", "Times that starting calls stood still for want of a heartbeat", ["model"]
+    "sluice_call_stale_heartbeats_total",
+    "Times that starting calls stood still for want of a heartbeat",
+    ["model"],
 )
+
+# sink
+SINK_ROWS = Counter("sluice_sink_rows_total", "Rows that landed in ClickHouse", ["table"])
+SINK_BYTES = Counter("sluice_sink_record_bytes_total", "Bytes of the records whose rows landed")
+SINK_CHUNK = Histogram("sluice_sink_chunk_seconds", "From a chunk's intent to its end")
+SINK_CHUNK_ROWS = Histogram(
+    "sluice_sink_chunk_rows", "Rows of a chunk", buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000)
+)
+SINK_FRESHNESS = Histogram(
+    "sluice_sink_freshness_seconds",
+    "Age of a chunk's oldest record when it had landed",
+    buckets=(0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800),
+)
+SINK_LAG = Gauge("sluice_sink_lag_records", "Readable positions that have not landed", ["topic"])
+SINK_PAUSED = Gauge("sluice_sink_paused", "1 while the sink waits for ClickHouse")
+SINK_RETRIES = Counter("sluice_sink_retries_total", "Requests to ClickHouse that failed, by what", ["what"])
+SINK_REPEATED = Counter("sluice_sink_repeated_intents_total", "Intents found open and finished")
+SINK_LOST = Counter("sluice_sink_lost_chunks_total", "Chunks given up because another worker had gone on")
+SINK_DEAD_LETTERS = Counter("sluice_sink_dead_letters_total", "Records that have no row, by reason", ["reason"])
+SINK_GAP = Counter("sluice_sink_gap_records_total", "Positions that Kafka deleted unread", ["topic"])
 
 # relay
 RELAY_COPIED = Counter("sluice_relay_copied_total", "Results copied to a reply topic")
-RELAY_REFUSED = Counter("sluice_relay_refused_total", "Results that could not be copied, by reason", ["reason"])
+RELAY_HANGING = Gauge(
+    "sluice_relay_hanging_transaction_seconds", "How long an open transaction has hidden results", ["partition"]
+)
+RELAY_REFUSED = Counter(
+    "sluice_relay_refused_total", "Results that could not be copied, by reason", ["reason"]
+)
 
 # classify
-CLASSIFY_EVENTS = Counter("sluice_classify_events_total", "Events classified, by what became of them", ["result"])
-CLASSIFY_LAG = Gauge("sluice_classify_lag_records", "Records of llm.requests not yet classified", ["partition"])
+CLASSIFY_EVENTS = Counter(
+    "sluice_classify_events_total", "Events classified, by what became of them", ["result"]
+)
+CLASSIFY_LAG = Gauge(
+    "sluice_classify_lag_records", "Records of llm.requests not yet classified", ["partition"]
+)
 
 # route (the outbox)
 ROUTE_INPUTS = Counter("sluice_route_inputs_total", "Records processed", ["partition"])
@@ -41,7 +74,9 @@ ROUTE_OPENING = Gauge("sluice_route_opening_seconds", "How long the last opening
 ROUTE_LAG = Gauge("sluice_route_lag_records", "Records of llm.tenant-events not yet processed", ["partition"])
 ROUTE_OPEN_REQUESTS = Gauge("sluice_route_open_requests", "Requests without a terminal result", ["partition"])
 ROUTE_OLDEST_OPEN = Gauge(
-    "sluice_route_oldest_open_request_seconds", "Age of the oldest request without a terminal result", ["partition"]
+    "sluice_route_oldest_open_request_seconds",
+    "Age of the oldest request without a terminal result",
+    ["partition"],
 )
 
 # every worker

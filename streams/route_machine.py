@@ -1,6 +1,7 @@
 """The route processor as the outbox drives it: decode before, encode after, and dead-letter what is no event."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from processors.clock import Clock
 from processors.route.emit import Emit
@@ -23,7 +24,9 @@ _EXPECTED = (ClassifiedRequest, Outcome, Control)
 class RouteBinding:
     """A `Machine` of the outbox around one partition's `RouteMachine`."""
 
-    def __init__(self, partition: int, codec: Codec, configs: ConfigWatcher, clock: Clock, seams: Seams) -> None:
+    def __init__(
+        self, partition: int, codec: Codec, configs: ConfigWatcher, clock: Clock, seams: Seams
+    ) -> None:
         self.partition = partition
         self.machine = RouteMachine(partition, clock, configs, seams)
         self._codec, self._configs, self._clock = codec, configs, clock
@@ -46,12 +49,13 @@ class RouteBinding:
             await self._configs.fetch(version)
         except KeyError:
             self._decoded[offset] = Invalid(
-                "unknown_config", f"configuration {version} isn't on llm.config: publish it again, then redrive"
+                "unknown_config",
+                f"configuration {version} isn't on llm.config: publish it again, then redrive",
             )
 
     async def _decode(self, inbound: Inbound) -> Record | Invalid:
         try:
-            return await self._codec.decode_async(inbound.value, _EXPECTED)
+            return cast(Record, await self._codec.decode_async(inbound.value, _EXPECTED))
         except Invalid as error:
             return error
 
@@ -112,5 +116,3 @@ def _about(record: Record | Invalid | None) -> tuple[str | None, str | None]:
             return record.tenant, record.request_id
         case _:
             return None, None
-
-

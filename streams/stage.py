@@ -47,24 +47,30 @@ class Stage:
     async def heal(self, brokers: str, every_s: float = 5.0) -> None:
         """Read again, for ever, what the consumer passed over at the end of a partition.
 
-        A skipped record is noticed when the next one comes; the last one before a pause has no next one.
+        A skipped record is noticed when the next one comes; the last one before a pause has no next one. It is
+        skipped when the consumer's position is beyond the mark, nothing waits, and the mark stays for a while.
         """
         before: dict[Part, int] = {}
+        looked_at: dict[Part, tuple[int, int]] = {}
         while True:
             await asyncio.sleep(every_s)
-            stuck = {p: n for p, n in self.lag().items() if n and self.idle(p)}
-            marks = self.marks()
-            for part in stuck:
-                mark = marks.get(part)
-                if mark is None or before.get(part) != mark:
-                    continue
-                skipped = await read_range(brokers, TopicPartition(*part), mark, mark + stuck[part])
-                log.warning(
-                    "%s-%d: %d records from offset %d were skipped, read again", *part, len(skipped), mark
-                )
-                for inbound in skipped:
-                    self.put(inbound)
+            marks = {part: mark for part, mark in self.marks().items() if self.idle(part)}
+            for part, mark in marks.items():
+                position = await faust_adapter.position(self.app, part) if before.get(part) == mark else None
+                # Looking once is enough: what lies there may be nothing but a transaction's marker.
+                if position is not None and position > mark and looked_at.get(part) != (mark, position):
+                    looked_at[part] = mark, position
+                    await self._read_again(brokers, part, mark, position)
             before = marks
+
+    async def _read_again(self, brokers: str, part: Part, mark: int, position: int) -> None:
+        skipped = await read_range(brokers, TopicPartition(*part), mark, position)
+        if skipped and self.marks().get(part) == mark:
+            log.warning(
+                "%s-%d: %d records from offset %d were skipped, read again", *part, len(skipped), mark
+            )
+            for inbound in skipped:
+                self.put(inbound)
 
 
 class Feeder:

@@ -45,7 +45,9 @@ class Change:
 
     def __str__(self) -> str:
         if self.kind == "settings":
-            parts = ", ".join(f"{k}: {now or 'default'} -> {wanted}" for k, (now, wanted) in self.settings.items())
+            parts = ", ".join(
+                f"{k}: {now or 'default'} -> {wanted}" for k, (now, wanted) in self.settings.items()
+            )
             return f"{self.topic}: {parts}"
         now, wanted = self.partitions or (0, 0)
         return f"{self.topic}: {self.kind} ({wanted} partitions{f', has {now}' if now else ''})"
@@ -122,7 +124,9 @@ async def apply(brokers: str, wanted: Iterable[TopicSpec]) -> list[Change]:
         await _create(admin, [by_name[c.topic] for c in changes if c.kind == "create"])
         altered = {c.topic: by_name[c.topic] for c in changes if c.kind == "settings"}
         if altered:
-            resources = [ConfigResource(ConfigResourceType.TOPIC, n, dict(s.config)) for n, s in altered.items()]
+            resources = [
+                ConfigResource(ConfigResourceType.TOPIC, n, dict(s.config)) for n, s in altered.items()
+            ]
             await admin.alter_configs(resources)
         return changes
     finally:
@@ -161,7 +165,9 @@ async def _diff(admin: AIOKafkaAdminClient, wanted: list[TopicSpec]) -> list[Cha
         if counts[spec.name] != spec.partitions:
             changes.append(Change(spec.name, "partitions", partitions=(counts[spec.name], spec.partitions)))
         differing = {
-            k: (settings[spec.name].get(k, ""), v) for k, v in spec.config.items() if settings[spec.name].get(k) != v
+            k: (settings[spec.name].get(k, ""), v)
+            for k, v in spec.config.items()
+            if settings[spec.name].get(k) != v
         }
         if differing:
             changes.append(Change(spec.name, "settings", settings=differing))

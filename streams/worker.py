@@ -74,13 +74,15 @@ def _run_faust(name: str, settings: Settings) -> None:
     # Schemas and configuration are there before the worker joins its group: a join must not wait for them.
     parts = loop.run_until_complete(make_parts(settings))
     stage = loop.run_until_complete(_build(name, settings, parts))
-    health = HealthServer(settings.web_host, settings.web_port, _ready(stage), lambda: _refresh(name, stage, parts))
+    health = HealthServer(
+        settings.web_host, settings.web_port, _ready(stage), lambda: _refresh(name, stage, parts)
+    )
     loop.run_until_complete(health.start())
     faust_adapter.attach(stage.app, _Hooks(stage))
     healing = loop.create_task(stage.heal(settings.brokers), name="heal")
     healing.add_done_callback(faust_adapter.crash_if_failed)
 
-    @stage.app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    @stage.app.on_before_shutdown.connect(weak=False)
     async def _stop(sender: object, **kwargs: object) -> None:
         healing.cancel()
         await stage.on_stop()

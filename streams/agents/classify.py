@@ -36,7 +36,7 @@ async def build(settings: Settings, parts: Parts) -> Stage:
     running = asyncio.create_task(pipeline.run(feeder.resume_if_low), name="classify")
     running.add_done_callback(faust_adapter.crash_if_failed)
 
-    @app.agent(faust_adapter.raw_topic(app, REQUESTS, CONTROL))  # type: ignore[untyped-decorator]
+    @app.agent(faust_adapter.raw_topic(app, REQUESTS, CONTROL))
     async def classify(stream: Any) -> None:
         async for event in stream.noack().events():
             if faust_adapter.is_current(app, event.message):

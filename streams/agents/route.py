@@ -27,7 +27,9 @@ async def build(settings: Settings, parts: Parts) -> Stage:
     outbox = Outbox(
         source=TENANT_EVENTS,
         brokers=lambda partition: KafkaPartitionBroker(topics, partition),
-        machines=lambda partition: observer.watch(RouteBinding(partition, codec, parts.configs, clock, seams)),
+        machines=lambda partition: observer.watch(
+            RouteBinding(partition, codec, parts.configs, clock, seams)
+        ),
         now=clock.now_ms,
         crash=faust_adapter.crash,
         still_owner=faust_adapter.membership_proof(app, TENANT_EVENTS),
@@ -36,7 +38,7 @@ async def build(settings: Settings, parts: Parts) -> Stage:
         observer=observer,
     )
 
-    @app.agent(faust_adapter.raw_topic(app, TENANT_EVENTS))  # type: ignore[untyped-decorator]
+    @app.agent(faust_adapter.raw_topic(app, TENANT_EVENTS))
     async def route(stream: Any) -> None:
         async for event in stream.noack().events():
             if faust_adapter.is_current(app, event.message):

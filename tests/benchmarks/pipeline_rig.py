@@ -10,14 +10,12 @@ from pathlib import Path
 import httpx
 import psutil
 from aiokafka import AIOKafkaProducer
-from clickhouse_connect import get_client
 
 from schemas import names
 from schemas.codec import Codec
 from schemas.config import Config
 from schemas.records import RequestEvent
 from schemas.registry import Registry, SchemaStore
-from sinks.migrate import migrate
 from streams import config_watch, topics
 from streams.local.ports import choose
 from streams.local.stack import Endpoints, Stack
@@ -59,7 +57,7 @@ class Rig:
     extra: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Stack, topics, schemas, tables, configuration, workers."""
+        """Stack, topics, schemas, configuration, workers (the sink makes its tables)."""
         self.stack = Stack(self.home, get_settings().cache_dir, die_with_parent=True)
         self.endpoints = await asyncio.to_thread(self.stack.up, ["kafka", "registry", "clickhouse"])
         self.provider_url = f"http://127.0.0.1:{self.provider(latency_ms=50)}/v1"
@@ -70,7 +68,6 @@ class Rig:
         self.codec = Codec(store)
         await topics.apply(self.endpoints.brokers, topics.specs(config))
         await config_watch.publish(self.endpoints.brokers, config)
-        migrate(get_client(dsn=self.endpoints.clickhouse_url))
         for stage in STAGES:
             self.worker(stage)
         await self.until_ready()

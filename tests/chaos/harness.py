@@ -105,7 +105,9 @@ async def producer(brokers: str) -> AsyncIterator[AIOKafkaProducer]:
         await made.stop()
 
 
-async def publish(topics: Topics, ids: range, over_s: float = 0, poison: frozenset[int] = frozenset()) -> None:
+async def publish(
+    topics: Topics, ids: range, over_s: float = 0, poison: frozenset[int] = frozenset()
+) -> None:
     """Publish each id once, evenly over `over_s` seconds; `poison` ids carry a value that no worker can process."""
     async with producer(topics.brokers) as out:
         started, sent = time.monotonic(), []
@@ -121,7 +123,9 @@ async def publish(topics: Topics, ids: range, over_s: float = 0, poison: frozens
         await asyncio.gather(*sent)
 
 
-async def read_all(topics: Topics, which: str, isolation: str = "read_committed") -> list[tuple[bytes, bytes]]:
+async def read_all(
+    topics: Topics, which: str, isolation: str = "read_committed"
+) -> list[tuple[bytes, bytes]]:
     """Every record of a topic up to its present end, (key, value)."""
     reader = AIOKafkaConsumer(bootstrap_servers=topics.brokers, isolation_level=isolation)
     await reader.start()
@@ -171,7 +175,9 @@ async def check_exactly_once(
     assert state == dict(out), "the state differs from a replay of the output"
 
 
-async def random_faults(workers: Workers, rng: random.Random, seconds: float, faults: tuple[str, ...]) -> Counter[str]:
+async def random_faults(
+    workers: Workers, rng: random.Random, seconds: float, faults: tuple[str, ...]
+) -> Counter[str]:
     """Keep two to three workers, and every 2 to 5 s do one of `faults`; returns how often each was done."""
     done: Counter[str] = Counter()
     while len(workers.processes) < 2:

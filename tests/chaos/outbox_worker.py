@@ -103,7 +103,7 @@ def main() -> None:
     )
     faust_adapter.attach(app, Stage(outbox))
 
-    @app.agent(faust_adapter.raw_topic(app, source))  # type: ignore[untyped-decorator]
+    @app.agent(faust_adapter.raw_topic(app, source))
     async def count(stream: Any) -> None:
         async for event in stream.noack().events():
             if faust_adapter.is_current(app, event.message):

@@ -97,7 +97,9 @@ async def test_workers_that_read_uncommitted_break_the_promise(topics: Topics, w
 
 async def test_aborted_input_is_never_processed(topics: Topics, workers: Workers) -> None:
     workers.start()
-    producer = AIOKafkaProducer(bootstrap_servers=topics.brokers, transactional_id=f"{topics.prefix}-publisher")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=topics.brokers, transactional_id=f"{topics.prefix}-publisher"
+    )
     await producer.start()
     for number, commit in ((0, True), (1, False), (2, True), (3, False), (4, True)):
         await producer.begin_transaction()
@@ -115,7 +117,9 @@ async def test_aborted_input_is_never_processed(topics: Topics, workers: Workers
 async def test_a_hanging_transaction_only_delays(topics: Topics, workers: Workers) -> None:
     workers.start()
     hanging = AIOKafkaProducer(
-        bootstrap_servers=topics.brokers, transactional_id=f"{topics.prefix}-hangs", transaction_timeout_ms=8000
+        bootstrap_servers=topics.brokers,
+        transactional_id=f"{topics.prefix}-hangs",
+        transaction_timeout_ms=8000,
     )
     await hanging.start()
     await hanging.begin_transaction()
