@@ -94,22 +94,39 @@ class ConfigWatcher:
                 self._take(message.key or b"", message.value)
             async with self._changed:
                 self._position = await self._reader.position(self._part)
+                await self._fall_back()
                 self._changed.notify_all()
 
     def _take(self, key: bytes, value: bytes | None) -> None:
         if value is None:
             return
         if key == _ACTIVE:
-            self._wanted = value.decode()
+            self._wanted = value.decode(errors="replace")
         else:
             try:
-                self._versions[key.decode()] = Config.model_validate_json(value)
+                version, config = key.decode(), Config.model_validate_json(value)
+                self._versions.pop(version, None)  # the order is that of the topic, the newest last
+                self._versions[version] = config
             except (ValidationError, UnicodeDecodeError) as error:
                 log.error("a configuration on %s can't be read and is passed over: %s", CONFIG, error)
-        if self._wanted in self._versions and self._wanted != self._active:
-            self._active = self._wanted
+        if self._wanted in self._versions:
+            self._activate(self._wanted)
+
+    def _activate(self, version: str) -> None:
+        if version != self._active:
+            self._active = version
             for listener in self._listeners:
                 listener(*self.active())
+
+    async def _fall_back(self) -> None:
+        """Where the last pointer points to nothing right and compaction has removed those before it, take the
+        newest version that is right: a worker that starts must not fail where one that runs goes on."""
+        if self._active is not None or self._wanted is None or not self._versions:
+            return
+        if self._position >= (await self._reader.end_offsets([self._part]))[self._part]:
+            version = list(self._versions)[-1]
+            log.error("%s makes %r active, which isn't there: using %s", CONFIG, self._wanted, version)
+            self._activate(version)
 
 
 async def publish(brokers: str, config: Config) -> str:

@@ -104,6 +104,8 @@ def _config_version(record: Record | Invalid) -> str | None:
     match record:
         case ClassifiedRequest() | Outcome():
             return record.config_version
+        case Control(task=CallTask() as task):
+            return task.config_version
         case _:
             return None
 

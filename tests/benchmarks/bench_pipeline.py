@@ -34,7 +34,11 @@ class Results:
 
     def __init__(self, brokers: str, topic: str, key_of: Callable[[Any], tuple[str, Any]]) -> None:
         self._consumer = AIOKafkaConsumer(
-            topic, bootstrap_servers=brokers, isolation_level="read_committed", auto_offset_reset="earliest"
+            topic,
+            bootstrap_servers=brokers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=20,
         )
         self._key_of = key_of
         self.seen: dict[str, tuple[float, Any]] = {}

@@ -83,11 +83,12 @@ class RouteMachineModel(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.requests))
     @rule(pick=indexes)
     def classify_repeats(self, pick: int) -> None:
-        """The same source again: unless it was forgotten, nothing happens."""
+        """The same source again: where it was accepted and isn't forgotten, nothing happens."""
         request = self.requests[pick % len(self.requests)]
-        key = (request.request.tenant, request.request.id)
-        emitted = self.feed(msgspec.convert(msgspec.to_builtins(request), type(request)))
-        if self.accepted_at.get(key) == request.accepted_at and not records_of(emitted, AuditEvent):
+        offsets = [msgspec.json.decode(e.details)["source_offset"] for e in self.accepted()]
+        watermark = max(self.world.machine.state.dedupe.watermark, self.world.clock.now - RETENTION_MS)
+        emitted = self.feed(request)
+        if request.source_offset in offsets and request.accepted_at >= watermark:
             assert emitted == []
 
     @precondition(lambda self: bool(self.tasks()))

@@ -91,6 +91,8 @@ def test_identifiers_shrink_and_come_back(text: str, size: int) -> None:
 
 def events(world: World) -> None:
     """A bit of everything that leaves a trace in state."""
+    world.configs.known["0123456789abcdef"] = world.configs.get(world.version)
+    world.version = world.configs._active = "0123456789abcdef"  # whatever later configurations hash to
     task = world.submit(UUIDS[0], application="crm", metadata={"case": "7"}, idempotency_key="k", tags=["a"])
     world.submit("plain", "wary", lane="batch", model="free", workflow_id="w1", reply_topic="replies")
     world.feed(outcome(world.submit("q", "wary"), "unknown"))

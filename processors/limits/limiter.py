@@ -1,0 +1,67 @@
+"""The limits of one model: requests and tokens a minute, calls at once."""
+
+from processors.limits import bucket
+from processors.limits.backend import Backend
+from processors.limits.bucket import Level, Rule
+from schemas.config import RateLimits
+
+
+class Limiter:
+    """Says when the next call of a model may start. Times are monotonic seconds, given by the caller."""
+
+    def __init__(self, key: str, limits: RateLimits, backend: Backend) -> None:
+        self._key, self._backend = key, backend
+        self.limits = limits
+        self.running = 0
+
+    def try_start(self, tokens: int, now: float) -> float | None:
+        """Start a call of `tokens` (input plus the bound of its output) and return 0, or return the wait, seconds.
+
+        None: the model is at its concurrency; the end of a call makes room.
+        """
+        if self.running >= self.limits.concurrency:
+            return None
+        wanted = [(key, rule, units) for key, rule, units in self._rules(tokens) if rule is not None]
+        wait = max((self._wait(key, rule, now, units) for key, rule, units in wanted), default=0.0)
+        if wait > 0:
+            return wait
+        for key, rule, units in wanted:
+            self._take(key, rule, now, units)
+        self.running += 1
+        return 0.0
+
+    def ended(self, reserved: int, used: int | None, now: float) -> None:
+        """A call ended: give back what it reserved beyond `used` tokens (None: unknown, so nothing)."""
+        self.running -= 1
+        if used is not None and self.limits.tpm is not None and used != reserved:
+            self._take(f"{self._key}.tpm", Rule(self.limits.tpm), now, used - reserved)
+
+    def hold(self, until: float) -> None:
+        """Start nothing before `until`: a provider's Retry-After is a floor for the whole model."""
+
+
+        def change(level: Level | None) -> tuple[Level, None]:
+            return bucket.held(level or Level(1, 0), until), None
+
+        self._backend.update(f"{self._key}.hold", change)
+
+    def _rules(self, tokens: int) -> list[tuple[str, Rule | None, float]]:
+        limits = self.limits
+        return [
+            (f"{self._key}.hold", Rule(1_000_000_000), 0),
+            (f"{self._key}.rpm", Rule(limits.rpm) if limits.rpm else None, 1),
+            (f"{self._key}.tpm", Rule(limits.tpm) if limits.tpm else None, tokens),
+        ]
+
+    def _wait(self, key: str, rule: Rule, now: float, units: float) -> float:
+        def change(level: Level | None) -> tuple[Level, float]:
+            level = level or bucket.full(rule, now)
+            return level, bucket.wait_for(level, rule, now, units)
+
+        return self._backend.update(key, change)
+
+    def _take(self, key: str, rule: Rule, now: float, units: float) -> None:
+        def change(level: Level | None) -> tuple[Level, None]:
+            return bucket.taken(level or bucket.full(rule, now), rule, now, units), None
+
+        self._backend.update(key, change)

@@ -1,0 +1,99 @@
+"""What every provider adapter gives: requests encoded, streams decoded, failures classed. No I/O here.
+
+An adapter turns a `CallTask` into an `HttpRequest` and makes a `StreamDecoder` for the answer. Whoever moves
+the bytes (`call.py`) feeds the decoder; a failure is always a `ProviderFailure`, never an empty success.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from schemas.config import Model
+from schemas.records import CallTask, ContentPart, ErrorInfo, Usage
+
+_BYTES_PER_TOKEN = 4
+
+# Carries `<attempt id>.<try>`, so that a provider's log can be laid beside the attempt journal.
+ATTEMPT_HEADER: Final = "x-sluice-attempt-id"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request below a provider's base URL; the body is complete."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """A piece of the output as it arrives; `text` holds argument text for a tool call."""
+
+    kind: Literal["text", "thinking", "tool_call"]
+    text: str
+
+
+@dataclass(slots=True)
+class Completion:
+    """A whole answer. `usage` is None where the vendor sent none."""
+
+    finish_reason: str
+    parts: list[ContentPart]
+    usage: Usage | None = None
+    vendor_response_id: str | None = None
+    vendor_model: str | None = None
+
+
+@dataclass(eq=False)
+class ProviderFailure(Exception):
+    """A call that gave no answer.
+
+    `repeatable`: the same call may be made again at once, because nothing can have been paid for this one.
+    """
+
+    error: ErrorInfo
+    repeatable: bool = False
+    usage: Usage | None = field(default=None)
+
+    def __str__(self) -> str:
+        return f"{self.error.error_class}: {self.error.message}"
+
+
+class StreamDecoder(Protocol):
+    """Decodes one answer. `output_bytes` counts the text so far; the vendor's ids are set once known.
+
+    `done`: the vendor has said that nothing follows, whether or not the connection ends.
+    """
+
+    output_bytes: int
+    done: bool
+    vendor_response_id: str | None
+    vendor_model: str | None
+    usage: Usage | None
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Take the next bytes, split anywhere. Raises ProviderFailure on an error event or broken data."""
+
+    def finish(self) -> Completion:
+        """The answer, after the last byte. Raises ProviderFailure `truncated` without a finish reason."""
+
+
+class Adapter(Protocol):
+    """A provider kind."""
+
+    def encode(self, task: CallTask, model: Model) -> HttpRequest:
+        """The request of a task. Raises signals.Invalid where the task can't be expressed."""
+
+    def decoder(self, content_type: str) -> StreamDecoder:
+        """A decoder for one answer of that content type."""
+
+    def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
+        """What an answer with an error status means; `wait_ms` is the wait the provider asks for."""
+
+
+def estimate_usage(task: CallTask, output_bytes: int) -> Usage:
+    """Usage where the vendor told none: input as estimated for routing, output by its bytes; flagged."""
+    output = -(-output_bytes // _BYTES_PER_TOKEN)
+    return Usage(input_uncached=task.input_tokens_estimate, output=output, estimated=True)

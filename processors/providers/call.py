@@ -1,0 +1,190 @@
+"""The one place of HTTP I/O to providers: open, stream, decode, stop.
+
+What can't have been paid is told apart from what may have been by where it failed: before the request was
+sent (name, connection, TLS) or after. The client is an injected `aiohttp.ClientSession`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from processors.providers.base import Adapter, Completion, HttpRequest, ProviderFailure, StreamDecoder
+from processors.providers.base import estimate_usage as estimate
+from processors.providers.failures import failure, not_sent, retry_after_ms
+from processors.providers.watch import CallStopped, Watch
+from schemas.records import CallTask, Usage
+
+_ERROR_BODY = 64 * 1024
+_TIMEOUT_TEXT = {
+    "timeout_first_token": "no first token in time",
+    "timeout_idle": "the stream stood still for too long",
+    "timeout_total": "the call took too long as a whole",
+}
+
+
+class Answer(Protocol):
+    """An answer whose head has come. Header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+
+    async def read(self) -> bytes:
+        """The next bytes of the body; empty at its end."""
+
+
+class Transport(Protocol):
+    """Moves one request to one provider."""
+
+    def open(self, request: HttpRequest) -> AbstractAsyncContextManager[Answer]:
+        """Send the request and wait for the answer's head; leaving the context drops what is unread."""
+
+
+@dataclass(slots=True)
+class Order:
+    """A provider call: what to send, when to stop, how much to take. `first_token` is called at it, once."""
+
+    task: CallTask
+    request: HttpRequest
+    adapter: Adapter
+    transport: Transport
+    watch: Watch
+    max_result_bytes: int
+    now_ms: Callable[[], int]
+    first_token: Callable[[], None] = lambda: None
+    decoder: StreamDecoder | None = field(default=None)
+
+    def spent(self) -> Usage:
+        """What the call has used so far: as told by the vendor, else estimated and flagged."""
+        if self.decoder is None:
+            return estimate(self.task, 0)
+        return self.decoder.usage or estimate(self.task, self.decoder.output_bytes)
+
+
+async def call(order: Order) -> Completion:
+    """Make the call. Raises ProviderFailure (with usage where it may be paid) or CallStopped."""
+    try:
+        async with asyncio.timeout(None) as scope:
+            order.watch.start(scope)
+            return await _exchange(order)
+    except TimeoutError:
+        return _stopped(order)
+    except ProviderFailure as problem:
+        if problem.error.maybe_paid and problem.usage is None:
+            problem.usage = order.spent()
+        raise
+    finally:
+        order.watch.close()
+
+
+def _stopped(order: Order) -> Completion:
+    reason = order.watch.reason
+    assert reason is not None, "only the watch ends the scope"
+    if order.decoder is not None and order.decoder.done:
+        return order.decoder.finish()
+    text = _TIMEOUT_TEXT.get(reason)
+    if text is None:
+        raise CallStopped(reason) from None
+    problem = failure(reason, text)
+    problem.usage = order.spent()
+    raise problem from None
+
+
+async def _exchange(order: Order) -> Completion:
+    async with order.transport.open(order.request) as answer:
+        if not 200 <= answer.status < 300:
+            body = await _error_body(answer)
+            wait_ms = retry_after_ms(answer.headers, order.now_ms())
+            raise order.adapter.failure(answer.status, wait_ms, body)
+        content_type = answer.headers.get("content-type", "")
+        order.decoder = decoder = order.adapter.decoder(content_type)
+        begun = False
+        while data := await answer.read():
+            deltas = decoder.feed(data)
+            if decoder.output_bytes > order.max_result_bytes:
+                text = f"the result is longer than {order.max_result_bytes} bytes (limits.max_result_bytes)"
+                raise failure("result_too_large", text, retriable=False)
+            if deltas or begun:
+                order.watch.token()
+                if not begun:
+                    begun = True
+                    order.first_token()
+            if decoder.done:
+                order.watch.answered()
+        return decoder.finish()
+
+
+async def _error_body(answer: Answer) -> bytes:
+    """As much of an error's body as is told; a break here doesn't change what the status says."""
+    body = b""
+    try:
+        while len(body) < _ERROR_BODY and (data := await answer.read()):
+            body += data
+    except ProviderFailure:
+        return body
+    return body
+
+
+class _HttpAnswer:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self._content = response.content
+
+    async def read(self) -> bytes:
+        try:
+            return await self._content.readany()
+        except aiohttp.ClientPayloadError as error:
+            raise failure("truncated", f"the connection broke inside the answer: {error}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise failure("connection", f"the connection broke inside the answer: {error!r}") from error
+
+
+class HttpTransport:
+    """Calls below one base URL with the provider's own headers (authorisation among them).
+
+    Raises ValueError where the base URL is none.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, headers: dict[str, str], connect_timeout_s: float
+    ) -> None:
+        try:
+            URL(base_url)
+        except ValueError as error:
+            raise ValueError(f"base_url {base_url!r} is not a URL: {error}") from error
+        self._session, self._base, self._headers = session, base_url.rstrip("/"), headers
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+        self._urls: dict[str, URL] = {}
+
+    @asynccontextmanager
+    async def open(self, request: HttpRequest) -> AsyncIterator[Answer]:
+        url = self._urls.get(request.path)
+        if url is None:
+            url = self._urls[request.path] = URL(self._base + request.path)
+        response = await self._send(url, request)
+        try:
+            yield _HttpAnswer(response)
+        finally:
+            response.release()
+
+    async def _send(self, url: URL, request: HttpRequest) -> aiohttp.ClientResponse:
+        try:
+            return await self._session.request(
+                request.method,
+                url,
+                data=request.body,
+                headers={**self._headers, **request.headers},
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise not_sent(f"no connection to the provider: {error}") from error
+        except aiohttp.InvalidURL as error:
+            raise failure("connection", f"providers.*.base_url: {error}", maybe_paid=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise failure("connection", f"the connection broke before an answer: {error!r}") from error

@@ -1,0 +1,76 @@
+"""An incremental parser of server-sent events that survives any split of the bytes."""
+
+from dataclasses import dataclass, field
+
+
+class TooLong(ValueError):
+    """One event is longer than the bound."""
+
+
+@dataclass(slots=True)
+class SseParser:
+    """Feed bytes, get the `data` of each event that is complete. `most` bounds the bytes of one event."""
+
+    most: int = 8 << 20
+    _rest: bytes = b""
+    _data: list[bytes] = field(default_factory=list)
+    _size: int = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of the events that `data` completes, in order. Raises TooLong."""
+        buffer = self._rest + data if self._rest else data
+        if not self._data and buffer.endswith(b"\n\n") and b"\r" not in buffer:
+            events = self._plain(buffer)
+            if events is not None:
+                self._rest = b""
+                return events
+        end = max(buffer.rfind(b"\n"), buffer.rfind(b"\r")) + 1
+        if end and end == len(buffer) and buffer.endswith(b"\r"):
+            end = self._before_lone_return(buffer)
+        self._rest = buffer[end:]
+        events = self._lines(buffer[:end].splitlines()) if end else []
+        if self._size + len(self._rest) > self.most:
+            raise TooLong(f"an event of the stream is longer than {self.most} bytes")
+        return events
+
+    @staticmethod
+    def _plain(buffer: bytes) -> list[bytes] | None:
+        """The usual form, whole events of one `data: ` line each; None where it is anything else."""
+        events = buffer[:-2].split(b"\n\n")
+        for event in events:
+            if not event.startswith(b"data: ") or b"\n" in event:
+                return None
+        return [event[6:] for event in events]
+
+    def close(self) -> list[bytes]:
+        """What is complete but for the blank line after it; call at the end of the stream."""
+        lines = self._rest.splitlines() if self._rest.endswith(b"\r") else []
+        self._rest = b""
+        events = self._lines(lines)
+        if self._data:
+            events.append(self._take())
+        return events
+
+    @staticmethod
+    def _before_lone_return(buffer: bytes) -> int:
+        """A return at the very end may be half of a line end: leave its line for the next feed."""
+        body = buffer[:-1]
+        return max(body.rfind(b"\n"), body.rfind(b"\r")) + 1
+
+    def _lines(self, lines: list[bytes]) -> list[bytes]:
+        events: list[bytes] = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    events.append(self._take())
+            elif line.startswith(b"data:"):
+                value = line[6:] if line[5:6] == b" " else line[5:]
+                self._data.append(value)
+                self._size += len(value)
+        return events
+
+    def _take(self) -> bytes:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data.clear()
+        self._size = 0
+        return data

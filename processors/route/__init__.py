@@ -1,0 +1,1 @@
+"""The route stage: the single writer of a tenant's requests, as a pure state machine."""

@@ -1,0 +1,61 @@
+"""The end of a request: exactly one terminal result, whatever arrives later."""
+
+from processors.route.draft import STAGE, Draft, result_of
+from processors.route.open_request import FINAL, OpenRequest
+from schemas import ids
+from schemas.records import Outcome, Problem, ResultEvent, Timings
+
+
+def finalise(
+    draft: Draft,
+    key: bytes,
+    record: OpenRequest,
+    status: str,
+    *,
+    error_class: str | None = None,
+    message: str | None = None,
+    outcome: Outcome | None = None,
+    problems: list[Problem] | None = None,
+    actor: str = STAGE,
+) -> None:
+    """Publish the terminal result and its audit event. Attempts not settled stay on record.
+
+    The caller has made sure that the record isn't final yet.
+    """
+    event_id = ids.event_id(record.tenant, record.request_id, "result")
+    result = result_of(record, "terminal", status, event_id, draft.now)
+    result.error_class, result.error_message = error_class, message
+    result.problems = problems or []
+    result.timings = Timings(
+        accepted_at=record.accepted_at,
+        issued_at=record.accepted_at + record.issued_ms if record.attempt else None,
+        completed_at=draft.now,
+    )
+    result.model = record.model
+    if outcome is not None:
+        _tell_outcome(result, outcome, record)
+    draft.result(result)
+    record.status = FINAL
+    draft.audit_request(
+        "finalised",
+        record,
+        attempt=record.attempt or None,
+        status=status,
+        reason=error_class,
+        actor=actor,
+        details={"message": message} if message else None,
+    )
+    draft.keep(key, record)
+
+
+def _tell_outcome(result: ResultEvent, outcome: Outcome, record: OpenRequest) -> None:
+    """What the attempt that ended the request gave. Its output is shown for a success only."""
+    result.timings = outcome.timings
+    result.model, result.provider = outcome.model, outcome.provider
+    result.deployment, result.vendor_model = outcome.deployment, outcome.vendor_model
+    result.finish_reason = outcome.finish_reason
+    result.usage, result.cost = outcome.usage, outcome.cost
+    if result.status == "succeeded":
+        result.output = outcome.output
+        texts = [part.text for part in outcome.output if part.type == "text" and part.text is not None]
+        result.text = "".join(texts) if texts else None
