@@ -195,6 +195,28 @@ def test_insert_formats(server: Running, table: str, form: str, place: str) -> N
     assert server.ask(f"SELECT * FROM {table} ORDER BY id").text == "1\tx\n2\ty\n"
 
 
+@pytest.mark.parametrize("query", ["INSERT INTO {} FORMAT Native\n", "INSERT INTO {} FORMAT Native \n\n"])
+def test_blanks_behind_the_statement_are_no_data(server: Running, table: str, query: str) -> None:
+    server.ask(ROWS["Native"], query=query.format(table)).raise_for_status()
+    assert server.ask(f"SELECT count() FROM {table}").text == "2\n"
+
+
+def test_a_block_may_begin_with_a_byte_that_looks_blank(server: Running) -> None:
+    name = f"t_{uuid.uuid4().hex}"
+    columns = [f"c{i}" for i in range(10)]  # a Native block begins with the number of its columns: 10 is a newline
+    declared = ", ".join(f"{column} UInt8" for column in columns)
+    server.ask(f"CREATE TABLE {name} ({declared}) ENGINE = MergeTree ORDER BY c0").raise_for_status()
+    block = b"\x0a\x01" + b"".join(b"\x02%s\x05UInt8\x07" % column.encode() for column in columns)
+    server.ask(block, query=f"INSERT INTO {name} FORMAT Native").raise_for_status()
+    server.ask(f"INSERT INTO {name} FORMAT Native\n".encode() + block).raise_for_status()
+    assert server.ask(f"SELECT count(), sum(c9) FROM {name}").text == "2\t14\n"
+
+
+def test_values_with_a_semicolon(server: Running, table: str) -> None:
+    server.ask(f"INSERT INTO {table} VALUES (1, 'a;b'), (2, '');\n").raise_for_status()
+    assert server.ask(f"SELECT count() FROM {table}").text == "2\n"
+
+
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,

@@ -204,6 +204,9 @@ ATTACKS = [
     "EXECUTE AS default SELECT 1",
     "USE system",
     "BEGIN TRANSACTION",
+    "SELECT 1\0; INSERT INTO notes VALUES (2, 'x')",
+    "SELECT 1\0 INTO OUTFILE '{target}'",
+    "SELECT " + "-(" * 300 + "length(file('{secret}'))" + ")" * 300,
     # to write files
     "SELECT 1 INTO OUTFILE '{target}'",
     "SELECT 1 INTO/**/OUTFILE '{target}' FORMAT TSV",
@@ -285,6 +288,8 @@ ATTACKS = [
     "SELECT * FROM notes SETTINGS additional_result_filter = 'file(\\'{secret}\\') != \\'\\''",
     "SELECT * FROM notes SETTINGS additional_table_filters = {{'notes': 'file(\\'{secret}\\') != \\'\\''}}",
     "SELECT * FROM (SELECT 1 SETTINGS additional_result_filter = 'file(\\'{secret}\\') != \\'\\'')",
+    "SELECT 1 AS a FORMAT Protobuf SETTINGS output_format_schema = '{target}'",
+    "SELECT 1 AS a FORMAT CapnProto SETTINGS output_format_schema = 'file://{target}'",
     "SELECT 1 SETTINGS dialect = 'prql'",
     "SELECT 1 SETTINGS max_memory_usage = 0",
     # to reach the network
@@ -313,7 +318,7 @@ ATTACKS = [
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_reader_may_not(place: Place, attack: str) -> None:
     for parameters in ({}, {"wait_end_of_query": "1"}, {"session_id": uuid.uuid4().hex}):
-        answer = place.ask(place.fill(attack), **parameters)
+        answer = place.ask(place.fill(attack), ANALYST, **parameters)
         assert answer.status_code >= 400, answer.text
         assert "X-ClickHouse-Exception-Code" in answer.headers
         assert SECRET not in answer.text
@@ -327,6 +332,7 @@ PARAMETERS = [
     ("SELECT {f:Identifier}('{{secret}}')", {"param_f": "file"}),
     ("SELECT 1 AS a FORMAT Template", {"format_template_resultset": "{secret}"}),
     ("SELECT 1 AS a FORMAT Protobuf", {"format_schema": "{secret}:M"}),
+    ("SELECT 1 AS a FORMAT Protobuf", {"output_format_schema": "{target}"}),
     ("SELECT * FROM notes", {"additional_result_filter": "file('{secret}') != ''"}),
     ("SELECT 1", {"readonly": "0"}),
     ("SELECT 1", {"dialect": "prql"}),
@@ -346,7 +352,8 @@ PARAMETERS = [
 @pytest.mark.parametrize(("sql", "parameters"), PARAMETERS)
 def test_reader_may_not_by_parameters(place: Place, sql: str, parameters: dict[str, str]) -> None:
     filled = {name: place.fill(value) for name, value in parameters.items()}
-    answer = place.ask(sql.replace("{secret}", str(place.secret)).replace("{target}", str(place.target)), **filled)
+    sql = sql.replace("{secret}", str(place.secret)).replace("{target}", str(place.target))
+    answer = place.ask(sql, ANALYST, **filled)
     assert answer.status_code >= 400, answer.text
     assert SECRET not in answer.text
     assert not place.target.exists()

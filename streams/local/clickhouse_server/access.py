@@ -6,7 +6,7 @@ Four fences, each of which holds by itself against most attacks:
 2. The engine runs it in the role `analyst`, which has SELECT and SHOW but no table function that reaches out.
 3. The engine's syntax tree of it must name no function that reaches out without asking for a right (file()
    reads any file; a library's engine doesn't confine it as a server's does) and no setting but harmless ones
-   (format_template_row and format_schema name files; additional_result_filter is SQL in a string).
+   (format_template_row, format_schema and output_format_schema name files; additional_result_filter is SQL).
 4. The connection is in readonly mode, and is closed with the request.
 
 The tree comes from parseQueryToJSON. A statement that has no such tree passes only if it has no bracket,
@@ -48,7 +48,11 @@ _SETTINGS: Final = _words(
     format_csv_delimiter format_csv_null_representation format_tsv_null_representation
     log_query_threads"""
 )
-_SETTING_FAMILIES: Final = ("output_format_",)
+# By family, as output_format_schema writes a file.
+_SETTING_FAMILIES: Final = tuple(
+    f"output_format_{family}_"
+    for family in ("json", "csv", "tsv", "pretty", "native", "binary", "arrow", "parquet", "decimal", "write")
+)
 _EXPLAIN_OPTIONS: Final = _words(
     """actions header indexes projections json description graph compact optimize run_passes dump_passes dump_ast
     dump_tree passes oneline keep_logical_steps pretty distributed sorting estimates run_query_tree_passes
@@ -79,6 +83,8 @@ def check(connection: Connection, statement: bytes) -> int:
 
     Raises EngineError: ACCESS_DENIED or READONLY, or what the engine's parser says of a broken statement.
     """
+    if b"\0" in statement:
+        raise errors.EngineError(errors.SYNTAX_ERROR, "Syntax error: a null byte in the statement")
     if len(statement) > sql.MAX_HEAD_BYTES:
         raise errors.EngineError(errors.SYNTAX_ERROR, "Max query size exceeded")
     if not connection.reads_only(statement):
@@ -132,7 +138,10 @@ def _tree(connection: Connection, statement: bytes) -> Any:
             return None
         raise
     text, complete = json.loads(answer.decode("utf-8", "replace"))
-    return json.loads(text) if complete else None
+    try:
+        return json.loads(text) if complete else None
+    except RecursionError:
+        return None
 
 
 def _check_tree(tree: Any) -> None:

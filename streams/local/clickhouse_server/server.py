@@ -167,11 +167,12 @@ class Server:
 
     def _check_origin(self, http: web.Request) -> None:
         """A page in a browser on this machine must not reach the database in its user's place."""
-        host = http.host.rpartition(":")[0] if not http.host.endswith("]") and ":" in http.host else http.host
-        if self._hosts is not None and host.lower() not in self._hosts:
+        given = http.headers.get("Host", "")
+        host = given if given.endswith("]") or ":" not in given else given.rpartition(":")[0]
+        if host and self._hosts is not None and host.lower() not in self._hosts:
             raise errors.EngineError(errors.ACCESS_DENIED, f"The server isn't known as {host}: use localhost")
         origin = http.headers.get("Origin")
-        if origin is not None and origin not in (f"http://{http.host}", f"https://{http.host}"):
+        if origin is not None and origin not in (f"http://{given}", f"https://{given}"):
             raise errors.EngineError(errors.ACCESS_DENIED, f"Requests by pages of {origin} are not served")
 
 

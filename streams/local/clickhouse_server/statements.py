@@ -50,6 +50,8 @@ class Run:
         if form is None:
             form = self.ask.default_format or "Values"
             head, data = (self.ask.query, len(self.ask.prefix)) if self.ask.query else (head, data)
+        if not self.ask.prefix[data:].strip():  # blanks behind the statement are no data
+            data = max(data, len(self.ask.prefix))
         connection = self._open()
         self._prepare(connection, head, {})
         connection.insert(head, form, self.ask.data(data), self.counts)
