@@ -175,7 +175,10 @@ class World:
 
     async def settle(self) -> None:
         """Return when everybody waits for the driver."""
-        while {w.name for w in self.alive()} - {name for name, _, f in self.waiting.values() if not f.done()}:
+        for _ in range(10_000):
+            told = {name for name, _, future in self.waiting.values() if not future.done()}
+            if all(worker.name in told for worker in self.alive()):
+                break
             await asyncio.sleep(0)
         for worker in self.workers:
             if worker.task is not None and worker.task.done() and not worker.task.cancelled():
@@ -208,16 +211,23 @@ async def _detached(request: Coroutine[Any, Any, None]) -> None:
 
 
 CONTENTS = st.sampled_from(
-    [("results",), ("results", "bodies"), ("usage",), ("results", f"{POISON} bodies"), (f"{POISON} usage",), ("undecodable",)]
+    [
+        ("results",),
+        ("results", "bodies"),
+        ("usage",),
+        ("results", f"{POISON} bodies"),
+        (f"{POISON} usage",),
+        ("undecodable",),
+    ]
 )
-FAULTS = st.sampled_from(
-    ["none"] * 9 + ["before", "after", "half", "forgets_token", "forgets_rows"]
-)
+FAULTS = st.sampled_from(["none"] * 9 + ["before", "after", "half", "forgets_token", "forgets_rows"])
 
 
 async def step(world: World) -> None:
     draw = world.draw
-    action = draw(st.sampled_from(["go"] * 12 + ["produce"] * 3 + ["kill", "abandon", "zombie", "wait", "stall"]))
+    action = draw(
+        st.sampled_from(["go"] * 12 + ["produce"] * 3 + ["kill", "abandon", "zombie", "wait", "stall"])
+    )
     world.steps += 1
     ready = sorted(world.waiting)
     if action == "go" and ready:

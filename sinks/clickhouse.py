@@ -1,0 +1,142 @@
+"""ClickHouse over HTTP, for a server and for the embedded engine alike: statements, and blocks in Native format."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.datatypes.registry import get_from_name
+from clickhouse_connect.driver import create_async_client
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.insert import InsertContext
+from clickhouse_connect.driver.transform import NativeTransform
+
+from sinks.errors import NETWORK, SERIALIZING, translate, unserializable
+from sinks.store import Row
+from sinks.tables import LEASE_COLUMN, Table
+
+_LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
+_LEASE_TYPE: Final = "DateTime64(3, 'UTC')"
+_INLINE_ROWS: Final = 500
+"""Blocks up to this size are made on the event loop; larger ones in a thread, so that heartbeats go on."""
+
+# One block an insert, answered when it is in. The squashing thresholds only say that it is never cut.
+_SETTINGS: Final = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "min_insert_block_size_rows": 10_000_000,
+    "min_insert_block_size_bytes": 1 << 30,
+    "max_insert_block_size": 10_000_000,
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where ClickHouse is and who asks. `url` is its HTTP interface."""
+
+    url: str
+    user: str = "default"
+    password: str = field(default="", repr=False)
+    database: str = "sluice"
+
+
+class ClickHouse:
+    """One client; it connects when it is first used, and again after the server was away.
+
+    Every method raises a StoreError: Unavailable, LeaseOver or Refused.
+    """
+
+    def __init__(self, access: Access, timeout_s: float = 60) -> None:
+        self.access = access
+        self._timeout_s = timeout_s
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._types: dict[str, tuple[Sequence[str], Sequence[ClickHouseType]]] = {}
+        self._compression = None if urlsplit(access.url).hostname in _LOOPBACK else "lz4"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, token: str | None = None
+    ) -> None:
+        """Run a statement that returns nothing."""
+        settings = {"insert_deduplication_token": token} if token else {}
+        try:
+            client = await self._connected()
+            await client.command(sql, parameters=dict(parameters or {}), settings=settings)
+        except NETWORK as error:
+            raise translate(error) from error
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Sequence[Any]]:
+        """The rows of a query."""
+        try:
+            client = await self._connected()
+            result = await client.query(sql, parameters=dict(parameters or {}))
+        except NETWORK as error:
+            raise translate(error) from error
+        return list(result.result_rows)
+
+    async def insert(self, table: Table, rows: Sequence[Row], token: str, lease: int, into: str = "") -> None:
+        """Write `rows` as one block under `token`; `into` names another table of the same columns."""
+        target = f"`{self.access.database}`.`{into or table.name}`"
+        if len(rows) <= _INLINE_ROWS:
+            body = self.body(target, table, rows, lease)
+        else:
+            body = await asyncio.to_thread(self.body, target, table, rows, lease)
+        settings = {**_SETTINGS, "insert_deduplication_token": token}
+        try:
+            client = await self._connected()
+            await client.raw_insert(insert_block=body, settings=settings, compression=self._compression)
+        except NETWORK as error:
+            raise translate(error) from error
+
+    def body(self, target: str, table: Table, rows: Sequence[Row], lease: int) -> bytes:
+        """The request that inserts `rows` into `target`. Raises Refused for a value that doesn't fit its column."""
+        names, types = self._types_of(table)
+        columns = [*zip(*rows, strict=True), [lease] * len(rows)]
+        context = InsertContext(
+            target,
+            names,
+            types,
+            columns,
+            column_oriented=True,
+            compression=self._compression,
+            block_size=len(rows),
+        )
+        wrong: list[Exception] = []
+        body = b"".join(NativeTransform.build_insert(context, wrong.append))
+        if not wrong:
+            return body
+        if isinstance(wrong[0], SERIALIZING):
+            raise unserializable(wrong[0]) from wrong[0]
+        raise wrong[0]
+
+    def _types_of(self, table: Table) -> tuple[Sequence[str], Sequence[ClickHouseType]]:
+        found = self._types.get(table.name)
+        if found is None:
+            types = [get_from_name(name) for name in (*table.types, _LEASE_TYPE)]
+            found = self._types[table.name] = ([*table.columns, LEASE_COLUMN], types)
+        return found
+
+    async def _connected(self) -> AsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                parts = urlsplit(self.access.url)
+                self._client = await create_async_client(
+                    host=parts.hostname,
+                    port=parts.port or (8443 if parts.scheme == "https" else 8123),
+                    interface=parts.scheme,
+                    username=self.access.user,
+                    password=self.access.password,
+                    compress=self._compression or False,
+                    send_receive_timeout=self._timeout_s,
+                    connect_timeout=5,
+                    autogenerate_session_id=False,
+                )
+            return self._client

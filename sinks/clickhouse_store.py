@@ -1,0 +1,143 @@
+"""The sink's store on ClickHouse: tables, ledger, and the Null tables on which refused rows are found."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sinks.clickhouse import Access, ClickHouse
+from sinks.ledger import FORMAT_VERSION, Coordinates, Range, State, Version
+from sinks.queries import query
+from sinks.store import Reading, Row, Unavailable
+from sinks.tables import LEASE_COLUMN, TABLES, Table
+
+LEDGER: Final = Table(
+    "sink_ledger",
+    ("sequence", "id", "worker", "state", "gaps", "format_version"),
+    ("UInt64", "String", "LowCardinality(String)", "String", "String", "UInt16"),
+)
+_KEPT_PARTITIONS: Final = 3
+
+
+class SchemaDiffers(Exception):
+    """The tables aren't those that this version writes: run the migrations."""
+
+
+class ClickHouseStore:
+    """Implements `sinks.store.Store`."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+        self._database = clickhouse.access.database
+
+    @classmethod
+    def at(cls, access: Access) -> "ClickHouseStore":
+        """A store with a client of its own."""
+        return cls(ClickHouse(access))
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._clickhouse.close()
+
+    async def verify(self) -> None:
+        """Compare the tables with `sinks.tables`. Raises SchemaDiffers, which names every difference."""
+        found: dict[str, dict[str, str]] = {}
+        parameters = {"database_name": self._database}
+        for table, name, kind in await self._clickhouse.query(query("columns"), parameters):
+            found.setdefault(table, {})[name] = kind
+        wrong = []
+        for table in (*TABLES.values(), LEDGER):
+            there = found.get(table.name, {})
+            for name, kind in zip(table.columns, table.types, strict=True):
+                if there.get(name) != kind:
+                    wrong.append(f"{table.name}.{name} is {there.get(name, 'missing')}, not {kind}")
+            if LEASE_COLUMN not in there:
+                wrong.append(f"{table.name}.{LEASE_COLUMN} is missing")
+        if wrong:
+            hint = f"database {self._database} isn't what this version writes; run its migrations. "
+            raise SchemaDiffers(hint + "; ".join(wrong[:20]))
+
+    async def latest(self) -> Reading:
+        return await self._read(query("ledger_latest", database=self._database), {})
+
+    async def since(self, sequence: int) -> Reading:
+        return await self._read(query("ledger_since", database=self._database), {"sequence": sequence})
+
+    async def append(self, version: Version, token: str, lease: int) -> None:
+        row = (
+            version.sequence,
+            version.id,
+            version.worker,
+            msgspec.json.encode(version.state).decode(),
+            msgspec.json.encode(version.gaps).decode(),
+            version.format_version,
+        )
+        await self._clickhouse.insert(LEDGER, [row], token, lease)
+
+    async def insert(self, table: str, rows: Sequence[Row], token: str, lease: int) -> None:
+        await self._clickhouse.insert(TABLES[table], rows, token, lease)
+
+    async def present(self, table: str, ranges: Iterable[Range]) -> set[Coordinates]:
+        clauses = []
+        parameters: dict[str, Any] = {}
+        for n, r in enumerate(ranges):
+            clauses.append(
+                f"(kafka_topic = {{t{n}:String}} AND kafka_partition = {int(r.partition)}"
+                f" AND kafka_offset >= {int(r.start)} AND kafka_offset < {int(r.end)})"
+            )
+            parameters[f"t{n}"] = r.topic
+        condition = " OR ".join(clauses)
+        sql = query("present", database=self._database, table=table, ranges=condition)
+        rows = await self._clickhouse.query(sql, parameters)
+        return {(topic, partition, offset) for topic, partition, offset in rows}
+
+    async def probe(self, table: str, rows: Sequence[Row]) -> None:
+        async with self._probe_table(table) as name:
+            lease = await self._now() + 60_000
+            await self._clickhouse.insert(TABLES[table], rows, name, lease, into=name)
+
+    async def trim(self) -> None:
+        """Drop old partitions of the ledger. Every version holds the whole state, so the last is all that counts."""
+        sql, names = query("ledger_partitions"), {"database_name": self._database}
+        partitions = [row[0] for row in await self._clickhouse.query(sql, names)]
+        for partition in partitions[:-_KEPT_PARTITIONS]:
+            drop = query("ledger_drop", database=self._database)
+            await self._clickhouse.command(drop, {"partition": partition})
+
+    async def _read(self, sql: str, parameters: dict[str, Any]) -> Reading:
+        rows = await self._clickhouse.query(sql, parameters)
+        versions = [_version(row) for row in rows]
+        return Reading(versions, rows[-1][-1] if rows else await self._now())
+
+    async def _now(self) -> int:
+        return int((await self._clickhouse.query(query("now")))[0][0])
+
+    @contextlib.asynccontextmanager
+    async def _probe_table(self, table: str) -> AsyncIterator[str]:
+        name = f"probe_{table}_{uuid.uuid4().hex}"
+        create = query("create_probe", database=self._database, probe=name, table=table)
+        drop = query("drop_probe", database=self._database, probe=name)
+        await self._clickhouse.command(create)
+        try:
+            yield name
+        finally:
+            with contextlib.suppress(Unavailable):  # an orphan keeps nothing, and does no harm
+                await self._clickhouse.command(drop)
+
+
+def _version(row: Sequence[Any]) -> Version:
+    sequence, id_, worker, state, gaps, format_version, _ = row
+    if format_version > FORMAT_VERSION:
+        raise SchemaDiffers(
+            f"the ledger is of format {format_version}; this version reads up to {FORMAT_VERSION}"
+        )
+    return Version(
+        sequence=sequence,
+        id=id_,
+        worker=worker,
+        state=msgspec.json.decode(state, type=State),
+        gaps=msgspec.json.decode(gaps, type=tuple[Range, ...]),
+        format_version=format_version,
+    )

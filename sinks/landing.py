@@ -1,0 +1,162 @@
+"""Gets the rows of a recorded intent into their tables, whatever the store does meanwhile."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.records import DeadLetter
+from sinks.dead_letter import DeadLetters, letter
+from sinks.isolate import isolate
+from sinks.ledger import Coordinates, Excluded, Intent, Range, token
+from sinks.metrics import Metrics
+from sinks.patience import Patience
+from sinks.register import Clock, Register
+from sinks.rows import KafkaRecord
+from sinks.store import LeaseOver, Refused, Row, Store, Unavailable, coordinates
+
+log = logging.getLogger(__name__)
+
+_MOST_REPEATS = 5
+_SUSPICIOUS = 20
+"""So many rows, all refused: then it isn't the rows."""
+
+
+class Source(Protocol):
+    """Reads ranges again, whoever owns their partitions."""
+
+    async def read(self, ranges: Iterable[Range]) -> Sequence[KafkaRecord]:
+        """The committed records of `ranges` that Kafka still has, ordered by topic, partition and offset."""
+
+
+class RowsVanished(RuntimeError):
+    """The store acknowledges rows and then doesn't have them."""
+
+
+class _Finished(Exception):
+    """The intent isn't open any more: somebody else has put all its rows in."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a writer works with. `crash_point` is called between steps, with the name of the place."""
+
+    store: Store
+    dead_letters: DeadLetters
+    metrics: Metrics
+    patience: Patience
+    clock: Clock
+    crash_point: Callable[[str], None]
+    worker: str
+
+
+class Landing:
+    def __init__(self, parts: Parts, register: Register, source: Source) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._patience = parts.patience
+        self._register = register
+        self._source = source
+
+    async def land(self, intent: Intent, rows: Mapping[str, list[Row]], lease: int | None) -> None:
+        """Return when all `rows` (by table) but the refused ones are in.
+
+        `lease` is that under which this worker has recorded the intent, None for an intent found open.
+        """
+        try:
+            for number, table in enumerate(sorted(rows)):
+                if number == 1:
+                    self._parts.crash_point("sink.mid_insert")
+                await self._insert(intent, table, _kept(intent, table, rows[table]), lease)
+                self._parts.metrics.landed(table, len(rows[table]))
+        except _Finished:
+            log.info("intent %s was finished by another worker", intent.id)
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Publish dead letters."""
+        if letters:
+            await self._parts.dead_letters.publish(letters)
+        for each in letters:
+            self._parts.metrics.dead_letter(each.reason)
+
+    async def _insert(self, intent: Intent, table: str, rows: list[Row], lease: int | None) -> None:
+        """Insert until all are in.
+
+        A first insert that is acknowledged is believed. In every other case the table is read, after a new lease
+        began: what others wrote before that is seen, and of what they write after it the store still knows the
+        token when this insert arrives. Tokens alone don't do: the store may have applied what it didn't
+        acknowledge, and after a crash of its own know the token of rows it has lost, or have forgotten that of
+        rows it has.
+        """
+        again = 0
+        while rows:
+            first = lease is not None
+            if lease is None:
+                lease = await self._lease(intent)
+                rows = await self._missing(intent, table, rows)
+                if not rows:
+                    return
+            try:
+                await self._store.insert(table, rows, token(table, intent.ranges, again), lease)
+            except LeaseOver:
+                await self._register.refresh()
+            except Unavailable as error:
+                await self._wait(error, table)
+            except Refused as error:
+                refused = await self._exclude(intent, table, rows, error)
+                rows = [row for row in rows if coordinates(row) not in refused]
+            else:
+                self._patience.over()
+                if first:
+                    return
+                again += 1
+                if again > _MOST_REPEATS:
+                    raise RowsVanished(f"{table} acknowledges rows of intent {intent.id} but lacks them")
+            lease = None
+
+    async def _lease(self, intent: Intent) -> int:
+        """A lease that began when the intent was seen open. Raises _Finished when it isn't."""
+        lease = await self._register.lease()
+        if self._register.state.find(intent.id) is None:
+            raise _Finished
+        return lease
+
+    async def _wait(self, error: Refused | Unavailable, table: str) -> None:
+        await self._patience.wait(error, f"insert into {table}")
+        await self._register.refresh()
+
+    async def _missing(self, intent: Intent, table: str, rows: list[Row]) -> list[Row]:
+        there = await self._patience.persist(
+            lambda: self._store.present(table, intent.ranges), f"read {table}"
+        )
+        return [row for row in rows if coordinates(row) not in there]
+
+    async def _exclude(self, intent: Intent, table: str, rows: list[Row], error: Refused) -> set[Coordinates]:
+        """Find which of `rows` the table refuses, note them in the ledger, bury their records; returns where they lie.
+
+        Where it refuses each of many rows, or none alone, the rows aren't what is wrong: waits instead. So it does
+        for dead letters, which have no other place to go to.
+        """
+
+        async def probe(part: Sequence[Row]) -> None:
+            await self._patience.persist(lambda: self._store.probe(table, part), f"probe {table}")
+
+        found = await isolate(rows, probe)
+        if not found or len(found) == len(rows) >= _SUSPICIOUS or table == "dead_letters":
+            await self._wait(error, table)
+            return set()
+        why = {coordinates(row): refusal for row, refusal in found}
+        note = [Excluded(table, *at) for at in why]
+        await self._register.advance(lambda state: state.exclude(intent.id, note))
+        records = await self._source.read([Range(t, p, o, o + 1) for t, p, o in sorted(why)])
+        await self.bury([letter(r, "refused", f"{table}: {why[_where(r)]}") for r in records])
+        return set(why)
+
+
+def _kept(intent: Intent, table: str, rows: list[Row]) -> list[Row]:
+    refused = {(e.topic, e.partition, e.offset) for e in intent.excluded if e.table == table}
+    return [row for row in rows if coordinates(row) not in refused] if refused else rows
+
+
+def _where(record: KafkaRecord) -> Coordinates:
+    return record.topic, record.partition, record.offset

@@ -1,0 +1,88 @@
+"""From Kafka records to the rows of a chunk: decode, map, and set aside what can't be either."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from schemas.codec import Codec
+from schemas.records import DeadLetter
+from schemas.registry import UnknownSchemaId
+from schemas.signals import Invalid
+from sinks.dead_letter import letter
+from sinks.rows import KafkaRecord, rows_of
+from sinks.store import Row
+
+_OVERHEAD_BYTES = 64
+
+Decode = Callable[[KafkaRecord], Awaitable[Any] | Any]
+"""Decodes a record's value: the event, or an awaitable of it where its schema must be fetched. Raises Invalid."""
+
+
+def decoder(codec: Codec, events: Mapping[str, type[msgspec.Struct]]) -> Decode:
+    """Decodes what lies on the topics of `events` as the event that the topic carries."""
+
+    def decode(record: KafkaRecord) -> Any:
+        try:
+            return codec.decode(record.value, events[record.topic])
+        except UnknownSchemaId:
+            return codec.decode_async(record.value, events[record.topic])
+
+    return decode
+
+
+@dataclass(slots=True)
+class Mapped:
+    """Rows by table in the order of their records, and the dead letters of the records that have none."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    rejected: list[DeadLetter] = field(default_factory=list)
+    records: int = 0
+    size: int = 0
+    oldest: int | None = None
+
+    def extend(self, other: "Mapped") -> None:
+        for table, rows in other.rows.items():
+            self.rows.setdefault(table, []).extend(rows)
+        self.rejected += other.rejected
+        self.records += other.records
+        self.size += other.size
+        if other.oldest is not None:
+            self.oldest = other.oldest if self.oldest is None else min(self.oldest, other.oldest)
+
+    @property
+    def row_count(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+
+class Mapper:
+    """Maps records; `decode` is the codec's, bound to the topics' events."""
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+
+    async def map(self, records: Iterable[KafkaRecord]) -> Mapped:
+        """What `records` make. Never raises for what is in a record."""
+        rows: dict[str, list[Row]] = {}
+        rejected: list[DeadLetter] = []
+        count, size, oldest = 0, 0, None
+        for record in records:
+            count += 1
+            size += len(record.value or b"") + _OVERHEAD_BYTES
+            if oldest is None or record.timestamp < oldest:
+                oldest = record.timestamp
+            try:
+                event = self._decode(record)
+                if not isinstance(event, msgspec.Struct):
+                    event = await event
+                made = rows_of(event, record)
+            except Invalid as error:
+                rejected.append(letter(record, error.reason, error.message))
+                continue
+            for table, row in made:
+                if table in rows:
+                    rows[table].append(row)
+                else:
+                    rows[table] = [row]
+        return Mapped(rows, rejected, count, size, oldest)

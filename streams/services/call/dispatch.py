@@ -1,0 +1,84 @@
+"""Starting calls: whenever something changes, as many as may start now; then the time of the next look."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from processors.limits.limiter import Limiter
+from streams.services.call.attempt import reserved_tokens
+from streams.services.call.deps import CallDeps
+from streams.services.call.heartbeat import HeartbeatWatch
+from streams.services.call.item import Item
+from streams.services.call.meters import meters
+from streams.services.call.scheduler import Scheduler
+
+_STARTS_AT_ONCE: Final = 100
+_STALE_S: Final = 0.1
+
+
+class Dispatcher:
+    """`wake` may be called at any time and as often as wanted: looks are gathered into one turn of the loop."""
+
+    def __init__(
+        self,
+        model_id: str,
+        deps: CallDeps,
+        scheduler: Scheduler,
+        limiter: Limiter,
+        heartbeat: Callable[[], HeartbeatWatch],
+        start: Callable[[Item], None],
+    ) -> None:
+        self._model_id, self._deps, self._start = model_id, deps, start
+        self._scheduler, self._limiter, self._heartbeat = scheduler, limiter, heartbeat
+        self._loop = asyncio.get_running_loop()
+        self._next: asyncio.Handle | None = None
+        self._soon = self._stopped = False
+
+    def wake(self) -> None:
+        """Look again whether calls may start."""
+        if not self._soon and not self._stopped:
+            self._soon = True
+            self._set(self._loop.call_soon(self._look))
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._stopped = True
+        self._set(None)
+
+    def _set(self, handle: asyncio.Handle | None) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        self._next = handle
+
+    def _look(self) -> None:
+        self._soon = False
+        try:
+            delay = self._start_ready()
+        except BaseException as error:
+            self._deps.fatal(error)
+            raise
+        if delay == 0:
+            self.wake()
+        elif delay is not None:
+            self._set(self._loop.call_later(delay, self.wake))
+
+    def _start_ready(self) -> float | None:
+        """Start what may start now. Seconds until more may; None: something must happen first."""
+        clock = self._deps.clock
+        for _ in range(_STARTS_AT_ONCE):
+            now_ms = clock.now_ms()
+            if self._model_id in self._deps.control.paused_models:
+                return None
+            item = self._scheduler.peek(now_ms)
+            if item is None:
+                ready = self._scheduler.next_ready()
+                return None if ready is None else max(0.001, (ready - now_ms) / 1000)
+            if not self._heartbeat().fresh:
+                meters(self._model_id).stale.inc()
+                return _STALE_S
+            wait = self._limiter.try_start(reserved_tokens(item.task), clock.monotonic())
+            if wait != 0:
+                return wait
+            self._scheduler.pop(now_ms)
+            self._start(item)
+        return 0

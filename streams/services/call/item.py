@@ -1,0 +1,49 @@
+"""What the call service holds of one call task, and of the partition it came from."""
+
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+
+from processors.providers.watch import Watch
+from schemas.config import Config
+from schemas.names import Lane
+from schemas.records import CallTask, ErrorInfo
+from streams.services.call.takeover import Evidence
+from streams.services.call.watermark import Watermark
+
+
+@dataclass(slots=True, eq=False)
+class Owned:
+    """One call partition while this worker owns it; made anew with every generation.
+
+    `alive`: this generation still holds. `mark` is None until the journal has been replayed.
+    """
+
+    tp: TopicPartition
+    lane: Lane
+    journal_partition: int
+    alive: bool = True
+    mark: Watermark | None = None
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+    waiting: dict[int, "Item"] = field(default_factory=dict)
+    committed: tuple[int, int] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One call task. `tries`: provider calls started; `ready_at`: not before (ms, 0 = now)."""
+
+    owned: Owned
+    offset: int
+    lane: Lane
+    size: int
+    task: CallTask
+    config: Config
+    tries: int = 0
+    ready_at: int = 0
+    must_end_by: int = 0
+    started_at: int | None = None
+    first_token_at: int | None = None
+    deployment: str | None = None
+    last_error: ErrorInfo | None = None
+    watch: Watch | None = None

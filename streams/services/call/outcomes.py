@@ -1,0 +1,112 @@
+"""The outcome of a task, made from what the call service holds of it. Pure."""
+
+from processors.cost import cost
+from processors.providers.base import Completion, ProviderFailure, estimate_usage
+from processors.providers.watch import CallStopped
+from schemas import ids
+from schemas.names import OutcomeStatus
+from schemas.records import ErrorInfo, Outcome, Timings, Usage
+from streams.services.call.item import Item
+
+_NEVER_CALLED = {
+    "expired": ("timeout_total", "the deadline passed before the provider was called"),
+    "cancelled": ("cancelled", "cancelled before the provider was called"),
+}
+
+
+def _outcome(
+    item: Item,
+    status: OutcomeStatus,
+    now_ms: int,
+    *,
+    completion: Completion | None = None,
+    usage: Usage | None = None,
+    error: ErrorInfo | None = None,
+) -> Outcome:
+    task = item.task
+    model = item.config.models.get(task.model)
+    ordinal = 1 if status == "unknown" else 0
+    return Outcome(
+        event_id=ids.event_id(task.tenant, task.request_id, "outcome", task.attempt, item.tries, ordinal),
+        request_id=task.request_id,
+        tenant=task.tenant,
+        attempt=task.attempt,
+        attempt_id=task.attempt_id,
+        tries=item.tries,
+        model=task.model,
+        status=status,
+        config_version=task.config_version,
+        timings=_timings(item, now_ms),
+        provider=model.provider if model else None,
+        deployment=item.deployment,
+        vendor_model=(completion and completion.vendor_model) or (model.vendor_model if model else None),
+        vendor_response_id=completion.vendor_response_id if completion else None,
+        finish_reason=completion.finish_reason if completion else None,
+        output=completion.parts if completion else [],
+        usage=usage,
+        cost=cost(usage, model.price if model else None),
+        error=error,
+        task=None if status == "succeeded" else task,
+    )
+
+
+def _timings(item: Item, now_ms: int) -> Timings:
+    return Timings(
+        accepted_at=item.task.accepted_at,
+        issued_at=item.task.issued_at,
+        started_at=item.started_at,
+        first_token_at=item.first_token_at,
+        completed_at=now_ms,
+    )
+
+
+def succeeded(item: Item, completion: Completion, output_bytes: int, now_ms: int) -> Outcome:
+    """A whole answer. Where the vendor counted nothing, its usage is estimated and flagged."""
+    usage = completion.usage
+    if usage is None or usage.input_uncached is None or usage.output is None:
+        estimated = estimate_usage(item.task, output_bytes)
+        estimated.raw = usage.raw if usage else None
+        usage = estimated
+    return _outcome(item, "succeeded", now_ms, completion=completion, usage=usage)
+
+
+def failed(item: Item, problem: ProviderFailure, now_ms: int) -> Outcome:
+    """The call failed; usage is set where it may have been paid."""
+    return _outcome(item, "failed", now_ms, usage=problem.usage, error=problem.error)
+
+
+def refused(item: Item, error_class: str, message: str, now_ms: int, *, retriable: bool = False) -> Outcome:
+    """Failed without a call: the task can't be called as it is."""
+    error = ErrorInfo(error_class=error_class, message=message[:500], retriable=retriable)
+    return _outcome(item, "failed", now_ms, error=error)
+
+
+def never_called(item: Item, status: OutcomeStatus, now_ms: int) -> Outcome:
+    """Expired or cancelled at a boundary before the provider was called."""
+    error_class, message = _NEVER_CALLED[status]
+    return _outcome(item, status, now_ms, error=ErrorInfo(error_class=error_class, message=message))
+
+
+def stopped(item: Item, stop: CallStopped, usage: Usage, now_ms: int) -> Outcome:
+    """The stream was dropped from here: what it had used is billed as estimated."""
+    match stop.reason:
+        case "cancelled":
+            error = ErrorInfo(error_class="cancelled", message="cancelled during the call", maybe_paid=True)
+            return _outcome(item, "cancelled", now_ms, usage=usage, error=error)
+        case "deadline":
+            message = "the deadline passed during the call"
+            error = ErrorInfo(error_class="timeout_total", message=message, maybe_paid=True)
+            return _outcome(item, "expired", now_ms, usage=usage, error=error)
+        case _:
+            return unknown(item, f"the call was dropped ({stop.reason})", now_ms, usage)
+
+
+def returned(item: Item, now_ms: int) -> Outcome:
+    """Handed back to route before the next try: this worker may not start one any more. Nothing was paid."""
+    return _outcome(item, "returned", now_ms, error=item.last_error)
+
+
+def unknown(item: Item, message: str, now_ms: int, usage: Usage | None = None) -> Outcome:
+    """Started, its end not known; it may have been paid."""
+    error = ErrorInfo(error_class="unknown_outcome", message=message, retriable=True, maybe_paid=True)
+    return _outcome(item, "unknown", now_ms, usage=usage, error=error)

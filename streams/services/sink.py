@@ -1,0 +1,172 @@
+"""The sink as a worker runs it: exactly once from the topics into ClickHouse (the work itself is in `sinks`)."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from schemas.codec import Codec
+from schemas.names import DEAD_LETTERS
+from schemas.records import DeadLetter
+from sinks.clickhouse import Access, ClickHouse
+from sinks.clickhouse_store import ClickHouseStore
+from sinks.consumer import Options, SinkConsumer
+from sinks.dead_letter import KafkaDeadLetters
+from sinks.landing import Parts
+from sinks.mapping import Mapper, decoder
+from sinks.migrate import Migrator
+from sinks.patience import Patience
+from sinks.reader import RangeReader
+from sinks.rows import EVENT_OF_TOPIC
+from sinks.writer import Writer
+from streams import metrics
+from streams.crash import CrashPoint, crash_point
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_PRODUCER_BYTES = 6 << 20
+
+
+class SinkMetrics:
+    """The sink's counts as Prometheus metrics."""
+
+    def landed(self, table: str, rows: int) -> None:
+        metrics.SINK_ROWS.labels(table).inc(rows)
+
+    def chunk(self, seconds: float, rows: int, size: int) -> None:
+        metrics.SINK_CHUNK.observe(seconds)
+        metrics.SINK_CHUNK_ROWS.observe(rows)
+        metrics.SINK_BYTES.inc(size)
+
+    def freshness(self, seconds: float) -> None:
+        metrics.SINK_FRESHNESS.observe(max(0.0, seconds))
+
+    def repeated(self) -> None:
+        metrics.SINK_REPEATED.inc()
+
+    def lost(self) -> None:
+        metrics.SINK_LOST.inc()
+
+    def dead_letter(self, reason: str) -> None:
+        metrics.SINK_DEAD_LETTERS.labels(reason).inc()
+
+    def gap(self, topic: str, positions: int) -> None:
+        metrics.SINK_GAP.labels(topic).inc(positions)
+
+    def retried(self, what: str) -> None:
+        metrics.SINK_RETRIES.labels(what).inc()
+
+    def paused(self, paused: bool) -> None:
+        metrics.SINK_PAUSED.set(paused)
+
+    def lag(self, topic: str, positions: int) -> None:
+        metrics.SINK_LAG.labels(topic).set(positions)
+
+
+def access_of(settings: Settings) -> Access:
+    """Where ClickHouse is, by the settings."""
+    return Access(
+        url=settings.clickhouse_url,
+        user=settings.clickhouse_user,
+        password=settings.clickhouse_password.get_secret_value(),
+        database=settings.clickhouse_database,
+    )
+
+
+class SinkService:
+    """One sink worker. `run` once. `events` says what lies on which topic, `letters` where dead letters go."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        codec: Codec,
+        events: Mapping[str, type[msgspec.Struct]] = EVENT_OF_TOPIC,
+        letters: str = DEAD_LETTERS,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self._letters = letters
+        self._codec = codec
+        self._metrics = SinkMetrics()
+        self._patience = Patience(self._metrics)
+        self._consumer: SinkConsumer | None = None
+
+    def ready(self) -> bool:
+        """True when every partition that it was given is open."""
+        return self._consumer is not None and self._consumer.ready
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Write until `stop` is set, then write what has been read and let go.
+
+        Waits for ClickHouse as long as it takes. Raises what a restart may mend; the supervisor sees to that.
+        """
+        clickhouse = ClickHouse(access_of(self._settings))
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.brokers,
+            enable_idempotence=True,
+            acks="all",
+            max_request_size=_PRODUCER_BYTES,
+        )
+        await producer.start()
+        try:
+            store = await self._store(clickhouse, stop)
+            if store is not None:
+                self._consumer = self._build(store, producer)
+                await self._consumer.run(stop)
+        finally:
+            await producer.stop()
+            await clickhouse.close()
+
+    async def _store(self, clickhouse: ClickHouse, stop: asyncio.Event) -> ClickHouseStore | None:
+        """The store with its tables as they must be; None when `stop` was set before ClickHouse answered."""
+        store = ClickHouseStore(clickhouse)
+
+        async def prepare() -> None:
+            await self._patience.persist(Migrator(clickhouse).apply, "migrate")
+            await self._patience.persist(store.verify, "verify the tables")
+            await self._patience.persist(store.trim, "trim the ledger")
+
+        preparing = asyncio.ensure_future(prepare())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([preparing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if preparing.done():
+            preparing.result()
+            return store
+        preparing.cancel()
+        await asyncio.wait([preparing])
+        return None
+
+    def _build(self, store: ClickHouseStore, producer: AIOKafkaProducer) -> SinkConsumer:
+        async def send(key: bytes, value: bytes) -> None:
+            await producer.send_and_wait(self._letters, value, key=key)
+
+        def encode(letter: DeadLetter) -> bytes:
+            return self._codec.encode(letter, self._letters)
+
+        settings = self._settings
+        parts = Parts(
+            store=store,
+            dead_letters=KafkaDeadLetters(send, encode),
+            metrics=self._metrics,
+            patience=self._patience,
+            clock=asyncio.get_running_loop().time,
+            crash_point=lambda name: crash_point(cast(CrashPoint, name)),
+            worker=settings.worker_name or f"{socket.gethostname()}-{os.getpid()}",
+        )
+        mapper = Mapper(decoder(self._codec, self._events))
+        options = Options(
+            brokers=settings.brokers,
+            group=f"{settings.app_id}-sink",
+            topics=tuple(self._events),
+            session_timeout_ms=settings.session_timeout_ms,
+            drain_s=settings.drain_timeout_s,
+        )
+        writer = Writer(parts, mapper, RangeReader(settings.brokers, self._metrics))
+        return SinkConsumer(options, parts, writer, mapper)

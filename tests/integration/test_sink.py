@@ -1,0 +1,204 @@
+"""The sink on real Kafka and a real ClickHouse engine: every committed record has one row, whatever happens."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from schemas import names
+from tests.conftest import Admin
+from tests.fakes import sink_events as events
+from tests.integration.sink_harness import PARTITIONS, TABLES_OF_TOPIC, Engine, Harness, until
+
+Event = tuple[str, msgspec.Struct | bytes]
+
+
+@pytest.fixture
+async def sink(
+    admin: Admin, kafka_brokers: str, clickhouse_url: str, topic_prefix: str, tmp_path: Path
+) -> AsyncIterator[Harness]:
+    harness = Harness(kafka_brokers, clickhouse_url, topic_prefix, tmp_path)
+    await admin.create(*[topic_prefix + t for t in TABLES_OF_TOPIC], partitions=PARTITIONS)
+    yield harness
+    await harness.close()
+
+
+def mixed(count: int, first: int = 0) -> list[Event]:
+    """`count` requests' events: five of each, on all topics but that of dead letters."""
+    made: list[Event] = []
+    for n in range(first, first + count):
+        made += [
+            (names.AUDIT, events.audit(n)),
+            (names.ATTEMPTS, events.attempt(n)),
+            (names.ATTEMPTS, events.attempt(n, "done")),
+            (names.USAGE, events.usage(n)),
+            (names.RESULTS, events.result(n)),
+        ]
+    return made
+
+
+async def test_every_kind_of_event_lands_with_its_values(sink: Harness) -> None:
+    await sink.publish(
+        [
+            *mixed(40),
+            (names.RESULTS, events.result(1, "duplicate")),
+            (names.AUDIT, events.audit(1, "finalised")),
+            (names.DEAD_LETTERS, events.dead_letter(1)),
+        ],
+        transactions=25,
+    )
+    sink.start()
+    await sink.settle(203)
+    assert await sink.check() == 203
+    assert await sink.scalar("SELECT count() FROM {db}.results") == 40
+    assert await sink.scalar("SELECT count() FROM {db}.requests") == 40
+    assert await sink.scalar("SELECT count() FROM {db}.audit") == 41
+    assert await sink.scalar("SELECT text FROM {db}.bodies WHERE request_id = 'request-7'") == (
+        "Answer 7: здравствуйте, 你好, 🙂"
+    )
+    row = await sink.clickhouse.query(
+        "SELECT tenant, toString(accepted_at), input_uncached_tokens, cache_read_tokens, toString(cost), "
+        f"metadata['order'], tokens_estimated FROM {sink.access.database}.usage WHERE request_id = 'request-8'"
+    )
+    assert row == [("tenant-1", "2025-10-09 08:53:20.008", 108, None, "0.000123", "8", False)]
+    row = await sink.clickhouse.query(
+        "SELECT candidates, source_partition, source_offset, toString(worst_case_cost), input_tokens_estimate "
+        f"FROM {sink.access.database}.requests WHERE request_id = 'request-9'"
+    )
+    assert row == [(["small", "large"], 3, 9, "0.01", 100)]
+    assert (
+        await sink.scalar("SELECT hex(value) FROM {db}.dead_letters")
+        == b"\x00\xff\xfe not utf-8".hex().upper()
+    )
+
+
+async def test_a_quiet_topic_is_fresh_within_a_second(sink: Harness) -> None:
+    sink.start()
+    await sink.publish(mixed(1))
+    await sink.settle(5)
+    for n in range(1, 6):
+        await sink.publish(mixed(1, first=n))
+        await sink.settle((n + 1) * 5)
+    late = await sink.scalar(
+        "SELECT max(toUnixTimestamp64Milli(inserted_at) - toUnixTimestamp64Milli(kafka_timestamp)) "
+        "FROM {db}.usage WHERE request_id != 'request-0'"
+    )
+    assert late <= 1_500
+    assert await sink.check() == 30
+
+
+async def test_an_undecodable_record_and_a_refused_row_become_dead_letters_alone(sink: Harness) -> None:
+    sink.start()
+    await sink.publish(mixed(10))
+    await sink.settle(50)
+    await sink.clickhouse.command(
+        f"ALTER TABLE {sink.access.database}.usage ADD CONSTRAINT no_seven CHECK request_id != 'request-77'"
+    )
+    await sink.publish([*mixed(100, first=10), (names.USAGE, b"garbage"), (names.RESULTS, b"{}")])
+    await sink.settle(50 + 500 - 1 + 3)
+    letters = await sink.clickhouse.query(
+        f"SELECT id, kind, stage, reason, message FROM {sink.access.database}.dead_letters ORDER BY kind, id"
+    )
+    assert [(kind, stage, reason) for _, kind, stage, reason, _ in letters] == [
+        ("poison", "sink", "refused"),
+        ("undecodable", "sink", "undecodable"),
+        ("undecodable", "sink", "undecodable"),
+    ]
+    assert "no_seven" in letters[0][4]
+    buried = {letter[0] for letter in letters}
+    await sink.check(missing=lambda at: "{}-{}-{}".format(*at) in buried)
+    probes = (
+        "SELECT count() FROM system.tables WHERE database = '"
+        + sink.access.database
+        + "' AND name LIKE 'probe%'"
+    )
+    assert await sink.scalar(probes) == 0
+
+
+async def test_two_workers_share_and_stop_in_order(sink: Harness) -> None:
+    first, second = sink.start(), sink.start()
+    await sink.publish(mixed(300), transactions=40)
+    await sink.settle(1500)
+    first.terminate()
+    await until(lambda: first.poll() is not None, 20, "the first worker ends")
+    await sink.publish(mixed(300, first=300), transactions=40)
+    await sink.settle(3000)
+    second.terminate()
+    await until(lambda: second.poll() is not None, 20, "the second worker ends")
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert await sink.check() == 3000
+
+
+async def test_killed_at_every_step_it_loses_and_doubles_nothing(sink: Harness) -> None:
+    """Each worker is of another group, so that it need not wait until the broker misses the killed one."""
+    points = ["before_intent", "after_intent", "mid_insert", "after_insert", "after_done", "after_commit"]
+    publishing = asyncio.create_task(sink.publish(mixed(1_000), transactions=50))
+    more = 1_000
+    for number, point in enumerate(points * 2):
+        worker = sink.start(f"sink.{point}:{1 + number // len(points)}", group=str(number))
+        deadline = time.monotonic() + 60
+        while worker.poll() is None:  # there always is a chunk to die in
+            assert time.monotonic() < deadline, f"the worker doesn't come to {point}"
+            await sink.publish(mixed(5, first=more))
+            more += 5
+        assert worker.returncode == -signal.SIGKILL
+    await publishing
+    sink.start(group="last")
+    await sink.settle(more * 5)
+    assert await sink.check() == more * 5
+
+
+async def test_a_stopped_worker_that_wakes_up_does_no_harm(sink: Harness) -> None:
+    """Stopped right after it recorded an intent, for longer than its session: another one finishes it."""
+    zombie = sink.start("sink.after_intent:2:stop")
+    stopped = psutil.Process(zombie.pid)
+    more = 0
+    deadline = time.monotonic() + 60
+    while stopped.status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline, "the worker doesn't come to its second intent"
+        await sink.publish(mixed(5, first=more))
+        more += 5
+    sink.start()
+    await sink.publish(mixed(50, first=more))
+    more += 50
+    await sink.settle(more * 5)
+    os.kill(zombie.pid, signal.SIGCONT)
+    for _ in range(10):
+        await sink.publish(mixed(20, first=more))
+        more += 20
+        await sink.settle(more * 5)
+    assert zombie.poll() is None
+    assert await sink.check() == more * 5
+
+
+async def test_clickhouse_killed_while_it_inserts_and_away_for_a_while(
+    admin: Admin, kafka_brokers: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    engine = Engine(tmp_path / "engine")
+    sink = Harness(kafka_brokers, engine.url, topic_prefix, tmp_path)
+    await admin.create(*[topic_prefix + t for t in TABLES_OF_TOPIC], partitions=PARTITIONS)
+    try:
+        worker = sink.start()  # ClickHouse isn't there yet
+        await sink.publish(mixed(200))
+        publishing = asyncio.create_task(sink.publish(mixed(3_000, first=200), transactions=20))
+        for _ in range(6):
+            await asyncio.to_thread(engine.start)
+            seen = await sink.landed()
+            deadline = time.monotonic() + 30
+            while await sink.landed() <= seen and time.monotonic() < deadline and not publishing.done():
+                await sink.publish(mixed(0))
+            engine.kill()
+        await publishing
+        await asyncio.to_thread(engine.start)
+        await sink.settle(3_200 * 5)
+        assert await sink.check() == 3_200 * 5
+        assert worker.poll() is None, "a worker waits for ClickHouse, it doesn't crash"
+    finally:
+        await sink.close()
+        engine.kill()

@@ -1,0 +1,45 @@
+"""What commands add up to."""
+
+from typing import Any
+
+from schemas.records import Control
+from streams.services.call.control import ControlState
+
+
+def command(name: str, **fields: Any) -> Control:
+    return Control(event_id="e", command=name, at=0, actor="op", **fields)
+
+
+def test_pause_and_resume() -> None:
+    state, changes = ControlState(), []
+    state.changed.append(lambda: changes.append(1))
+    state.apply(b"pause:model:m", command("pause", model="m"))
+    state.apply(b"pause:tenant:a:b", command("pause", tenant="a:b"))
+    assert (state.paused_models, state.paused_tenants) == ({"m"}, {"a:b"})
+    state.apply(b"pause:model:m", command("resume", model="m"))
+    state.apply(b"pause:tenant:a:b", None)
+    assert (state.paused_models, state.paused_tenants, len(changes)) == (set(), set(), 4)
+
+
+def test_cancel_is_told_and_remembered() -> None:
+    state, told = ControlState(), []
+    state.cancel.append(lambda tenant, request: told.append((tenant, request)))
+    state.apply(b"cancel:7", command("cancel", tenant="t", request_id="r"))
+    assert told == [("t", "r")] and state.cancelled("t", "r")
+    assert not state.cancelled("other", "r"), "a request id belongs to its tenant"
+
+
+def test_other_records_change_nothing() -> None:
+    state = ControlState()
+    for key in (b"op:1", b"", None, b"\xff", b"cancel:1"):
+        state.apply(key, command("redrive", dead_letter_id="d"))
+        state.apply(key, None)
+    state.apply(b"cancel:1", command("cancel", tenant="t"))
+    assert state.paused_models == state.paused_tenants == set()
+
+
+def test_cancels_are_bounded() -> None:
+    state = ControlState()
+    for number in range(70_000):
+        state.apply(b"cancel:1", command("cancel", tenant="t", request_id=str(number)))
+    assert not state.cancelled("t", "0") and state.cancelled("t", "69999")

@@ -1,0 +1,97 @@
+"""The story of a request: order, repetition, completeness."""
+
+from typing import Any
+
+import pytest
+
+from streams.cli import steps
+from streams.cli.steps import Step
+
+
+def audit(action: str, at: int, **more: Any) -> Step:
+    row = {
+        "attempt": None,
+        "model": None,
+        "reason": None,
+        "actor": "route",
+        "status": None,
+        "details": "{}",
+        **more,
+    }
+    return steps.audit({"action": action, "at": at, **row})
+
+
+def attempt(number: int, phase: str, at: int) -> Step:
+    return steps.attempt({"at": at, "phase": phase, "attempt": number, "try": 1, "model": "m", "worker": "w"})
+
+
+def usage(number: int, at: int, **more: Any) -> Step:
+    row = {
+        "recorded_at": at, "status": "succeeded", "attempt": number, "tries": 1, "input_uncached": 3, "cache_read": None,
+        "cache_write": None, "output": None, "cost": None, "error_class": None, "corrects": None, "estimated": False,
+    }  # fmt: skip
+    return steps.usage(row | more)
+
+
+def result(status: str, at: int) -> Step:
+    row = {"model": "m", "attempts": 1, "error_class": "", "error_message": "", "finish_reason": "stop"}
+    return steps.result(
+        {"completed_at": at, "accepted_at": 0, "status": status, "original_request_id": "", **row}
+    )
+
+
+WHOLE = [
+    audit("accepted", 10),
+    attempt(1, "started", 11),
+    attempt(1, "done", 20),
+    audit("finalised", 21),
+    usage(1, 21),
+    result("succeeded", 21),
+]
+
+
+def test_a_life_is_told_in_order_each_event_once() -> None:
+    told = steps.in_order([*reversed(WHOLE), WHOLE[1]])
+    assert [(s.stage, s.what) for s in told] == [
+        ("route", "accepted"),
+        ("call", "started"),
+        ("call", "done"),
+        ("route", "finalised"),
+        ("usage", "succeeded"),
+        ("result", "succeeded"),
+    ]
+
+
+@pytest.mark.parametrize("missing", [0, 3, 4, 5])
+def test_a_life_with_a_piece_missing_is_not_complete(missing: int) -> None:
+    assert steps.complete(WHOLE)
+    assert not steps.complete([s for n, s in enumerate(WHOLE) if n != missing])
+
+
+def test_a_second_attempt_without_usage_is_not_complete() -> None:
+    assert not steps.complete([*WHOLE, attempt(2, "started", 30)])
+
+
+def test_a_rejected_request_needs_no_attempt() -> None:
+    assert steps.complete([audit("accepted", 1), audit("finalised", 1), result("rejected", 1)])
+
+
+def test_unknown_output_is_not_told_as_zero() -> None:
+    assert "3 in, ? out" in usage(1, 1).text
+    assert "0 out" in usage(1, 1, output=0).text
+
+
+def test_only_an_operator_is_named() -> None:
+    assert "by" not in audit("accepted", 1).text
+    assert "by operator:eve" in audit("paused", 1, actor="operator:eve").text
+
+
+@pytest.mark.parametrize("details", ["", "[]", "{not json", '{"why": "first"}'])
+def test_details_of_any_form_are_borne(details: str) -> None:
+    assert audit("accepted", 1, details=details).what == "accepted"
+
+
+def test_rows_and_queries_agree() -> None:
+    for make, query in steps.QUERIES.values():
+        assert callable(make)
+        assert "{id:String}" in query and "{tenant:String}" in query

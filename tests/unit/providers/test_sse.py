@@ -1,0 +1,40 @@
+"""The parser of server-sent events."""
+
+import pytest
+
+from processors.providers.sse import SseParser, TooLong
+
+
+def feed(parser: SseParser, *pieces: bytes) -> list[bytes]:
+    return [event for piece in pieces for event in parser.feed(piece)]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_events_end_with_a_blank_line(end: bytes) -> None:
+    parser = SseParser()
+    stream = end.join([b"data: one", b"", b": comment", b"event: x", b"data:two", b"data: lines", b"", b""])
+    assert feed(parser, stream) + parser.close() == [b"one", b"two\nlines"]
+
+
+def test_what_has_no_blank_line_comes_at_the_end() -> None:
+    parser = SseParser()
+    assert feed(parser, b"data: one\n\ndata: [DONE]\n") == [b"one"]
+    assert parser.close() == [b"[DONE]"]
+
+
+def test_half_a_line_is_never_an_event() -> None:
+    parser = SseParser()
+    assert feed(parser, b'data: {"half') == []
+    assert parser.close() == []
+
+
+def test_a_line_end_split_between_two_reads_is_one_line_end() -> None:
+    parser = SseParser()
+    assert feed(parser, b"data: a\r", b"\ndata: b\r", b"\n\r", b"\n") == [b"a\nb"]
+
+
+@pytest.mark.parametrize("pieces", [[b"data: " + b"x" * 200], [b"data: x\n"] * 100])
+def test_an_event_without_end_is_bounded(pieces: list[bytes]) -> None:
+    parser = SseParser(most=50)
+    with pytest.raises(TooLong, match="longer than 50 bytes"):
+        feed(parser, *pieces)
