@@ -17,7 +17,9 @@ SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A worker of an older version reads a newer one's configuration: what it doesn't know it passes over. The YAML
+    # loader forbids unknown fields, so that a typing error never passes.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Limits(_Model):
@@ -158,7 +160,9 @@ class Config(_Model):
                     faults.append(f"{place}: no model or alias {wanted!r} is configured")
         longest = self.limits.max_deadline_s + self.defaults.grace_s
         if longest > self.defaults.dedupe_hours * 3600:
-            faults.append("limits.max_deadline_s: with defaults.grace_s it must not exceed defaults.dedupe_hours")
+            faults.append(
+                "limits.max_deadline_s: with defaults.grace_s it must not exceed defaults.dedupe_hours"
+            )
         if faults:
             raise ValueError("\n".join(faults))
         return self

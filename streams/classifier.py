@@ -41,23 +41,48 @@ class Classifier:
 
     async def outbound(self, inbound: Inbound) -> Outbound:
         """What the record becomes. Waits while the registry can't be reached."""
-        claimed, request_id = None, None
         try:
-            if inbound.topic == CONTROL:
-                control = await self._codec.decode_async(_value(inbound), Control)
-                claimed, request_id = control.tenant, control.request_id
-                return self._control(control)
-            event = await self._codec.decode_async(_value(inbound), RequestEvent)
-            claimed, request_id = event.tenant or None, event.id or None
-            version, config = self._configs.active()
-            classified = classify(event, source_of(inbound), config, version)
+            return await self._decided(inbound)
         except Invalid as error:
-            metrics.CLASSIFY_EVENTS.labels("dead_letter").inc()
-            letter = dead_letter(
-                inbound, stage="classify", reason=error.reason, message=error.message, at=self._clock.now_ms(),
-                claimed_tenant=claimed, request_id=request_id,
-            )  # fmt: skip
-            return Outbound(DEAD_LETTERS, letter.id.encode(), self._codec.encode(letter, DEAD_LETTERS))
+            return self._letter(inbound, error.reason, error.message, None, None)
+        except Exception as error:  # one record must not end the worker again and again: it is given up alone
+            log.exception(
+                "%s-%d offset %d can't be classified", inbound.topic, inbound.partition, inbound.offset
+            )
+            message = f"classifying it failed ({error!r}); redrive it once the cause is mended"
+            return self._letter(inbound, "poison", message, None, None)
+
+    async def _decided(self, inbound: Inbound) -> Outbound:
+        if inbound.topic == CONTROL:
+            control = await self._codec.decode_async(_value(inbound), Control)
+            return self._or_letter(
+                inbound, control.tenant, control.request_id, lambda: self._control(control)
+            )
+        event = await self._codec.decode_async(_value(inbound), RequestEvent)
+        return self._or_letter(inbound, event.tenant, event.id, lambda: self._request(event, inbound))
+
+    def _or_letter(
+        self, inbound: Inbound, tenant: str | None, request_id: str | None, decide: Callable[[], Outbound]
+    ) -> Outbound:
+        """What `decide` makes of a decoded event; where it is invalid, a letter that names whom it claims to be."""
+        try:
+            return decide()
+        except Invalid as error:
+            return self._letter(inbound, error.reason, error.message, tenant or None, request_id or None)
+
+    def _letter(
+        self, inbound: Inbound, reason: str, message: str, tenant: str | None, request_id: str | None
+    ) -> Outbound:
+        metrics.CLASSIFY_EVENTS.labels("dead_letter").inc()
+        letter = dead_letter(
+            inbound, stage="classify", reason=reason, message=message, at=self._clock.now_ms(),
+            claimed_tenant=tenant, request_id=request_id,
+        )  # fmt: skip
+        return Outbound(DEAD_LETTERS, letter.id.encode(), self._codec.encode(letter, DEAD_LETTERS))
+
+    def _request(self, event: RequestEvent, inbound: Inbound) -> Outbound:
+        version, config = self._configs.active()
+        classified = classify(event, source_of(inbound), config, version)
         metrics.CLASSIFY_EVENTS.labels("refused" if classified.problems else "classified").inc()
         return self._tenant_event(classified, classified.request.tenant)
 
@@ -105,6 +130,10 @@ class ClassifyPipeline:
         if self._parts == parts:  # else another rebalance came meanwhile
             self._marks = {(tp.topic, tp.partition): offset for tp, offset in committed.items()}
             self._filled.set()
+
+    def is_open(self) -> bool:
+        """True once the marks of every assigned partition are known."""
+        return self._parts <= self._marks.keys()
 
     async def close(self, within_s: float = 2.0) -> None:
         """Let go of every partition: the batch in hand ends, or is dropped (and repeated by the next owner)."""

@@ -66,7 +66,7 @@ def parse_config(text: str, file: str, variables: Mapping[str, str]) -> Config:
     except yaml.YAMLError as error:
         raise ConfigFileError(file, [Fault(1, "", f"not valid YAML: {type(error).__name__}")]) from None
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(values, extra="forbid")
     except ValidationError as error:
         # The values are left out of what is raised: one of them may be a secret in the wrong place.
         found = list(_validation_faults(error, reader))

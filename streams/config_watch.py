@@ -16,6 +16,10 @@ _ACTIVE = b"active"
 Listener = Callable[[str, Config], None]
 
 
+class Unreadable(Exception):
+    """A version on `llm.config` that this worker can't read; one that can must take its place."""
+
+
 class NoConfiguration(Exception):
     """`llm.config` holds no active configuration; `sluice config apply` puts one there."""
 
@@ -26,6 +30,7 @@ class ConfigWatcher:
     def __init__(self, brokers: str, crash: Callable[[BaseException], None]) -> None:
         self._brokers, self._crash = brokers, crash
         self._versions: dict[str, Config] = {}
+        self._unreadable: set[str] = set()
         self._active: str | None = None
         self._wanted: str | None = None
         self._listeners: list[Listener] = []
@@ -42,9 +47,11 @@ class ConfigWatcher:
         await self._reader.seek_to_beginning(self._part)
         self._task = asyncio.create_task(self._follow(), name="config-watch")
         self._task.add_done_callback(self._ended)
+        end = (await self._reader.end_offsets([self._part]))[self._part]
         async with self._changed:
             try:
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._active is not None), wait_s)
+                started = self._changed.wait_for(lambda: self._active is not None and self._position >= end)
+                await asyncio.wait_for(started, wait_s)
             except TimeoutError:
                 await self.stop()
                 raise NoConfiguration(
@@ -73,12 +80,17 @@ class ConfigWatcher:
         return self._versions[version]
 
     async def fetch(self, version: str) -> Config:
-        """A version's configuration, after reading to the topic's present end. Raises KeyError if it isn't there."""
+        """A version's configuration, after reading to the topic's present end.
+
+        Raises KeyError if it isn't there, Unreadable if it is and doesn't parse here.
+        """
         if version in self._versions:
             return self._versions[version]
         end = (await self._reader.end_offsets([self._part]))[self._part]
         async with self._changed:
             await self._changed.wait_for(lambda: self._position >= end or version in self._versions)
+        if version in self._unreadable:
+            raise Unreadable(f"configuration {version} can't be read by this version of Sluice")
         return self._versions[version]
 
     def add_listener(self, listener: Listener) -> None:
@@ -109,6 +121,7 @@ class ConfigWatcher:
                 self._versions[version] = config
             except (ValidationError, UnicodeDecodeError) as error:
                 log.error("a configuration on %s can't be read and is passed over: %s", CONFIG, error)
+                self._unreadable.add(key.decode(errors="replace"))
         if self._wanted in self._versions:
             self._activate(self._wanted)
 

@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn, Protocol, cast
 import faust
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -138,6 +139,8 @@ def make_app(stage: str, settings: Settings, *, isolation_level: str = "read_com
         broker_rebalance_timeout=max(15.0, settings.session_timeout_ms / 1000),
         broker_request_timeout=max(40.0, settings.session_timeout_ms / 1000),
         broker_max_poll_records=MAX_POLL_RECORDS,
+        # A worker without partitions never polls; at Faust's 1000 s it would leave its group for good.
+        broker_max_poll_interval=1e7,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=MAX_POLL_RECORDS * MAX_PARTITIONS * 5,
         stream_wait_empty=True,
@@ -213,8 +216,11 @@ async def commit(app: StageApp, offsets: dict[tuple[str, int], int]) -> bool:
 
 def end_offsets(app: StageApp) -> dict[tuple[str, int], int]:
     """The last known end (last stable offset) of each assigned partition; those not fetched from yet are left out."""
-    consumer = _consumer_of(app)._thread._ensure_consumer()
-    ends = {(tp.topic, tp.partition): consumer.last_stable_offset(tp) for tp in consumer.assignment()}
+    try:
+        consumer = _consumer_of(app)._thread._ensure_consumer()
+        ends = {(tp.topic, tp.partition): consumer.last_stable_offset(tp) for tp in consumer.assignment()}
+    except (ConsumerNotStarted, IllegalStateError, AssertionError):
+        return {}  # it starts, or changes hands in its own thread just now
     return {part: end for part, end in ends.items() if end is not None and end >= 0}
 
 
@@ -228,8 +234,9 @@ async def position(app: StageApp, part: tuple[str, int]) -> int | None:
 
 
 def has_joined(app: StageApp) -> bool:
-    """True once the group has confirmed this worker and no rebalance is under way."""
-    return bool(_consumer_of(app).membership.confirmed_at > 0 and not app.rebalancing)
+    """True while the group has confirmed this worker within the session timeout, and no rebalance is under way."""
+    age = time.monotonic() - _consumer_of(app).membership.confirmed_at
+    return bool(age < app.conf.broker_session_timeout and not app.rebalancing)
 
 
 def crash(error: BaseException) -> NoReturn:

@@ -44,13 +44,17 @@ SINK_PAUSED = Gauge("sluice_sink_paused", "1 while the sink waits for ClickHouse
 SINK_RETRIES = Counter("sluice_sink_retries_total", "Requests to ClickHouse that failed, by what", ["what"])
 SINK_REPEATED = Counter("sluice_sink_repeated_intents_total", "Intents found open and finished")
 SINK_LOST = Counter("sluice_sink_lost_chunks_total", "Chunks given up because another worker had gone on")
-SINK_DEAD_LETTERS = Counter("sluice_sink_dead_letters_total", "Records that have no row, by reason", ["reason"])
+SINK_DEAD_LETTERS = Counter(
+    "sluice_sink_dead_letters_total", "Records that have no row, by reason", ["reason"]
+)
 SINK_GAP = Counter("sluice_sink_gap_records_total", "Positions that Kafka deleted unread", ["topic"])
 
 # relay
 RELAY_COPIED = Counter("sluice_relay_copied_total", "Results copied to a reply topic")
 RELAY_HANGING = Gauge(
-    "sluice_relay_hanging_transaction_seconds", "How long an open transaction has hidden results", ["partition"]
+    "sluice_relay_hanging_transaction_seconds",
+    "How long an open transaction has hidden results",
+    ["partition"],
 )
 RELAY_REFUSED = Counter(
     "sluice_relay_refused_total", "Results that could not be copied, by reason", ["reason"]

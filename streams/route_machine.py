@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import cast
 
+from aiokafka.errors import KafkaError
+
 from processors.clock import Clock
 from processors.route.emit import Emit
 from processors.route.machine import RouteMachine
@@ -13,9 +15,9 @@ from schemas.records import CallTask, ClassifiedRequest, Control, Outcome
 from schemas.signals import Invalid
 from streams import metrics
 from streams.classifier import source_of
-from streams.config_watch import ConfigWatcher
+from streams.config_watch import ConfigWatcher, Unreadable
 from streams.dead_letters import dead_letter
-from streams.outbox.contract import Inbound, Outbound
+from streams.outbox.contract import Inbound, Outbound, Transient
 
 Record = ClassifiedRequest | Outcome | Control
 _EXPECTED = (ClassifiedRequest, Outcome, Control)
@@ -47,6 +49,8 @@ class RouteBinding:
     async def _known(self, version: str, offset: int) -> None:
         try:
             await self._configs.fetch(version)
+        except (Unreadable, KafkaError) as error:
+            raise Transient(str(error)) from error  # waits for Kafka, or for a worker of the newer version
         except KeyError:
             self._decoded[offset] = Invalid(
                 "unknown_config",

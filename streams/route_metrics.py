@@ -36,6 +36,9 @@ class RouteObserver:
         """See `Observer`."""
         metrics.ROUTE_ABORTS.labels(reason).inc()
 
+    def took(self, partition: int) -> None:
+        """See `Observer`."""
+
     def closed(self, partition: int) -> None:
         """See `Observer`."""
         self._bindings.pop(partition, None)

@@ -17,6 +17,7 @@ from schemas.config import Config
 
 PARTITIONS: Final = 12
 _COPIES: Final = 3
+_TOPIC_CONFIG: Final = 1  # the source of a setting that was made for the topic itself
 _HOUR: Final = 3_600_000
 _MESSAGE_BYTES: Final = 6 << 20
 
@@ -124,10 +125,7 @@ async def apply(brokers: str, wanted: Iterable[TopicSpec]) -> list[Change]:
         await _create(admin, [by_name[c.topic] for c in changes if c.kind == "create"])
         altered = {c.topic: by_name[c.topic] for c in changes if c.kind == "settings"}
         if altered:
-            resources = [
-                ConfigResource(ConfigResourceType.TOPIC, n, dict(s.config)) for n, s in altered.items()
-            ]
-            await admin.alter_configs(resources)
+            await _alter(admin, altered)
         return changes
     finally:
         await admin.close()
@@ -137,7 +135,9 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicSpec]) -> None:
     if not missing:
         return
     copies = min(_COPIES, len((await admin.describe_cluster())["brokers"]))
-    made = [NewTopic(s.name, s.partitions, copies, topic_configs=dict(s.config)) for s in missing]
+    # With Kafka's default of one in-sync copy an acknowledged record could be lost with a single broker.
+    safe = {"min.insync.replicas": "2"} if copies >= _COPIES else {}
+    made = [NewTopic(s.name, s.partitions, copies, topic_configs={**s.config, **safe}) for s in missing]
     answer = await admin.create_topics(made)
     for name, code, message in answer.topic_errors:
         error = for_code(code)
@@ -149,6 +149,20 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicSpec]) -> None:
         if present.issuperset(s.name for s in missing):
             return
         await asyncio.sleep(0.05)
+
+
+async def _alter(admin: AIOKafkaAdminClient, altered: Mapping[str, TopicSpec]) -> None:
+    """Set settings of topics. The request replaces all of a topic's own settings: the operators' are sent along."""
+    own = await _topic_settings(admin, list(altered), own_only=True)
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, name, {**own.get(name, {}), **spec.config})
+        for name, spec in altered.items()
+    ]
+    answer: Any
+    for answer in await admin.alter_configs(resources):
+        for code, message, _type, name in answer.resources:
+            if code:
+                raise for_code(code)(f"topic {name}: {message}")
 
 
 async def _diff(admin: AIOKafkaAdminClient, wanted: list[TopicSpec]) -> list[Change]:
@@ -174,12 +188,15 @@ async def _diff(admin: AIOKafkaAdminClient, wanted: list[TopicSpec]) -> list[Cha
     return changes
 
 
-async def _topic_settings(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
+async def _topic_settings(
+    admin: AIOKafkaAdminClient, topics: list[str], own_only: bool = False
+) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
     found: dict[str, dict[str, str]] = {}
     answer: Any
     for answer in await admin.describe_configs(resources):
         for resource in answer.resources:
             _code, _message, _type, name, entries = resource[:5]
-            found[name] = {entry[0]: entry[1] for entry in entries}
+            # An entry is (name, value, read only, source, ...).
+            found[name] = {e[0]: e[1] for e in entries if not own_only or e[3] == _TOPIC_CONFIG}
     return found

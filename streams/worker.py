@@ -100,6 +100,7 @@ def _refresh(name: str, stage: Stage, parts: Parts) -> None:
     stage.refresh()
     metrics.CONFIG_INFO.clear()
     metrics.CONFIG_INFO.labels(parts.configs.active()[0]).set(1)
+    _LAG_GAUGES[name].clear()
     for (topic, partition), lag in stage.lag().items():
         _LAG_GAUGES[name].labels(f"{topic}-{partition}").set(lag)
 

@@ -1,6 +1,7 @@
 """Checks of everything about a request but its content: names, labels, times, numbers, permissions."""
 
 import re
+from decimal import Decimal
 from typing import Final
 
 from processors.classify.problems import Problems, has_control, shown
@@ -45,8 +46,10 @@ def check_fields(
     _check_deadline(event.deadline_at, config.limits.max_deadline_s, accepted_at, problems)
     problems.number("target_latency_ms", event.target_latency_ms, 1, 10**10)
     problems.number("quality_floor", event.quality_floor, 0, 1)
-    if event.max_cost is not None and not (event.max_cost.is_finite() and event.max_cost >= 0):
-        message = f"max_cost is {event.max_cost}: give US dollars from 0"
+    if event.max_cost is not None and not _is_cost(event.max_cost):
+        message = (
+            "max_cost is out of range: give US dollars from 0 to 999999999, with at most 9 decimal places"
+        )
         problems.add("out_of_range", "max_cost", message, clear=True)
     if event.reply_topic is not None and event.reply_topic not in tenant.reply_topics:
         message = (
@@ -148,3 +151,11 @@ def _check_parameters(parameters: Parameters, problems: Problems) -> None:
             problems.add("invalid_parameter", "parameters.extra", message)
         else:
             problems.json(f"parameters.extra.{key}", value)
+
+
+def _is_cost(cost: Decimal) -> bool:
+    """True for what Avro's decimal(18, 9) can hold."""
+    if not cost.is_finite() or not 0 <= cost < 10**9:
+        return False
+    exponent = cost.normalize().as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -9

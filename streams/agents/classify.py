@@ -52,5 +52,5 @@ async def build(settings: Settings, parts: Parts) -> Stage:
 
     return Stage(
         app, put=pipeline.put, idle=pipeline.idle, on_assigned=pipeline.open, on_revoked=revoked, on_stop=stop,
-        marks=lambda: pipeline.marks,
+        ready=pipeline.is_open, marks=lambda: pipeline.marks,
     )  # fmt: skip

@@ -6,7 +6,8 @@ from schemas import names
 from schemas.config import Config
 from streams.cli.connect import Where, where
 from streams.cli.failure import BadInput, NotFound, Refused
-from streams.cli.kafka import Record, lag_of_topics, read, write
+from streams.cli.kafka import Record, read, write
+from streams.cli.lags import lag_of_topics
 
 ACTIVE_KEY = b"active"
 

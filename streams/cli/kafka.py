@@ -1,12 +1,11 @@
 """What commands do with Kafka: read a stretch of a topic, write a few records, look at lags."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.partition import partition_of
 from streams.cli.failure import Unreachable
@@ -53,6 +52,7 @@ async def consumer(brokers: str) -> AsyncIterator[AIOKafkaConsumer]:
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=MAX_RECORD_BYTES,
         request_timeout_ms=15_000,
+        fetch_max_wait_ms=100,  # a command that reads to an end shouldn't wait for more
     )
     try:
         await opened.start()
@@ -165,33 +165,3 @@ async def require_topics(brokers: str, topics: Iterable[str]) -> None:
     async with consumer(brokers) as reader:
         for topic in topics:
             await partitions(reader, topic)
-
-
-async def lag_of_topics(brokers: str, group: str, topics: Sequence[str]) -> int:
-    """Records of `topics` that `group` has not committed; 0 for topics that don't exist."""
-    found = await lags(brokers, {group: topics})
-    return sum(found[group].values())
-
-
-async def lags(brokers: str, groups: Mapping[str, Sequence[str]]) -> dict[str, dict[TopicPartition, int]]:
-    """For each group, the records of its topics that it hasn't committed, by partition."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers, request_timeout_ms=15_000)
-    await admin.start()
-    try:
-        async with consumer(brokers) as reader:
-            there = await reader.topics()
-            wanted = {t for topics in groups.values() for t in topics} & there
-            found = [tp for topic in sorted(wanted) for tp in await partitions(reader, topic)]
-            starts, ends = await reader.beginning_offsets(found), await reader.end_offsets(found)
-        result: dict[str, dict[TopicPartition, int]] = {}
-        for group, topics in groups.items():
-            committed = await admin.list_consumer_group_offsets(group)
-            mine = [tp for tp in found if tp.topic in topics]
-            result[group] = {tp: ends[tp] - _position(committed.get(tp), starts[tp]) for tp in mine}
-        return result
-    finally:
-        await admin.close()
-
-
-def _position(committed: Any, start: int) -> int:
-    return start if committed is None or committed.offset < start else int(committed.offset)

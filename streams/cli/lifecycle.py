@@ -36,7 +36,9 @@ def bring_up(config: Path | None, *, with_workers: bool, with_model: bool, as_js
     if with_workers:
         start_workers(place, say)
     if as_json:
-        output.emit({**place.environment(), **place.variables(), "configuration": version, "workers": with_workers})
+        output.emit(
+            {**place.environment(), **place.variables(), "configuration": version, "workers": with_workers}
+        )
         return
     output.say(f"Sluice is up ({place.home}).", "bold")
     output.say('try: sluice submit "Say hello" --tenant acme-lending --wait', "dim")

@@ -11,7 +11,8 @@ from streams.cli import output
 from streams.cli.configuration import active
 from streams.cli.connect import Where, where
 from streams.cli.failure import Failure, Unwanted, translate
-from streams.cli.kafka import has_topic, lags
+from streams.cli.kafka import has_topic
+from streams.cli.lags import lags
 from streams.cli.lifecycle import is_ready
 from streams.local.stack import Stack
 
@@ -39,6 +40,7 @@ async def show(as_json: bool) -> None:
                 "parts": [_part_fields(p) for p in parts],
                 "workers": [_worker_fields(w) for w in workers],
                 "lag": behind,
+                "problem": problem.message if problem else None,
             }
         )
     else:

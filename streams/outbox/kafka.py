@@ -9,10 +9,13 @@ from typing import TypeVar
 import aiokafka.producer.sender as sender
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     InvalidProducerEpoch,
     InvalidTxnState,
     KafkaError,
+    MessageSizeTooLargeError,
     ProducerFenced,
+    RecordTooLargeError,
     TransactionCoordinatorFenced,
 )
 
@@ -25,6 +28,7 @@ sender.BACKOFF_OVERRIDE = 0.002
 
 T = TypeVar("T")
 _FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState, TransactionCoordinatorFenced)
+_RECORDS_FAULT = (MessageSizeTooLargeError, RecordTooLargeError)
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,26 @@ class OutboxTopics:
 
 
 async def _guard(step: Awaitable[T]) -> T:
-    """Await a Kafka step and translate its errors; a record's own fault (too large) passes as it is."""
+    """Await a Kafka step and translate its errors: only what names the record itself is the record's fault.
+
+    aiokafka wraps much into plain KafkaErrors and marks timeouts as not retriable, so that everything else counts
+    as the broker's trouble.
+    """
     try:
         return await step
-    except _FENCED as error:
-        raise Fenced(str(error)) from error
-    except (TimeoutError, ConnectionError, OSError) as error:
-        raise Transient(repr(error)) from error
-    except KafkaError as error:
-        if error.retriable or "fenced" in str(error).lower():
-            raise (Fenced if "fenced" in str(error).lower() else Transient)(repr(error)) from error
+    except _RECORDS_FAULT:
         raise
+    except (KafkaError, IllegalOperation, AssertionError, TimeoutError, OSError) as error:
+        raise (Fenced if _is_fencing(error) else Transient)(repr(error)) from error
+
+
+def _is_fencing(error: BaseException | None) -> bool:
+    while error is not None:
+        # In aiokafka an IllegalOperation is what a send in a transaction that was fenced meanwhile gives.
+        if isinstance(error, (*_FENCED, IllegalOperation)) or "fenced" in str(error).lower():
+            return True
+        error = error.__cause__
+    return False
 
 
 class KafkaPartitionBroker:
@@ -92,10 +105,9 @@ class KafkaPartitionBroker:
         return (await _guard(committed_offsets(self._reader, [self._source])))[self._source]
 
     async def end_offset(self) -> int:
-        """The input's last stable offset. The last step of opening: the reader isn't needed any more."""
-        end = (await _guard(self._reader.end_offsets([self._source])))[self._source]
-        await self._reader.stop()
-        return int(end)
+        """The input's last stable offset, asked of the broker now."""
+        self._reader.unsubscribe()  # it fetches no more; offsets can be asked for all the same
+        return int((await _guard(self._reader.end_offsets([self._source])))[self._source])
 
     async def read(self, start: int, stop: int) -> list[Inbound]:
         """Committed records of the input with start <= offset < stop."""

@@ -18,6 +18,9 @@ class Observer(Protocol):
     def poisoned(self, partition: int, offset: int) -> None:
         """A record was given up."""
 
+    def took(self, partition: int) -> None:
+        """Records may have left the buffer, committed or not."""
+
     def closed(self, partition: int) -> None:
         """The partition isn't this worker's any more."""
 
@@ -35,6 +38,9 @@ class Silent:
         """See `Observer`."""
 
     def poisoned(self, partition: int, offset: int) -> None:
+        """See `Observer`."""
+
+    def took(self, partition: int) -> None:
         """See `Observer`."""
 
     def closed(self, partition: int) -> None:

@@ -56,7 +56,7 @@ class Outbox:
                 machines=self._machines,
                 now=self._now,
                 still_owner=self._still_owner,
-                observer=_Resuming(self._observer, self._after_commit),
+                observer=_Resuming(self._observer, self._resume_if_low),
                 limits=self._limits,
                 buffer=early,
             )
@@ -77,7 +77,7 @@ class Outbox:
             self._paused.add(inbound.partition)
             self._pause(inbound.partition)
 
-    def _after_commit(self, partition: int) -> None:
+    def _resume_if_low(self, partition: int) -> None:
         entry = self._writers.get(partition)
         if partition in self._paused and entry is not None and entry[0].buffer.low:
             self._paused.discard(partition)
@@ -123,12 +123,6 @@ class Outbox:
 class _Resuming:
     """An observer that passes everything on and looks whether a paused partition may go on."""
 
-    def __init__(self, inner: Observer, after_commit: Callable[[int], None]) -> None:
+    def __init__(self, inner: Observer, took: Callable[[int], None]) -> None:
         self.opened, self.aborted, self.closed = inner.opened, inner.aborted, inner.closed
-        self.poisoned = inner.poisoned
-        self._inner, self._after_commit = inner, after_commit
-
-    def committed(self, partition: int, inputs: int, outputs: int, took_ms: int) -> None:
-        """See `Observer`."""
-        self._inner.committed(partition, inputs, outputs, took_ms)
-        self._after_commit(partition)
+        self.committed, self.poisoned, self.took = inner.committed, inner.poisoned, took

@@ -1,11 +1,13 @@
 """Reading Kafka beside a group's own consumer: changelogs, committed offsets, and ranges that were skipped."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.outbox.contract import Inbound
+
+MOST_READ_BYTES: Final = 4 << 20
 
 
 def make_reader(
@@ -51,17 +53,22 @@ async def committed_offsets(
 async def read_range(
     brokers: str, part: TopicPartition, start: int, stop: int, isolation_level: str = "read_committed"
 ) -> list[Inbound]:
-    """The records with start <= offset < stop; holes from markers and compaction are normal."""
+    """The records with start <= offset < stop, or the first of them when they are many (over 4 MiB).
+
+    Holes from markers and compaction are normal.
+    """
     found: list[Inbound] = []
+    size = 0
     reader = make_reader(brokers, isolation_level)
     await reader.start()
     try:
         reader.assign([part])
         reader.seek(part, start)
-        while await reader.position(part) < stop:
-            for message in (await reader.getmany(part, timeout_ms=500)).get(part, ()):
+        while size < MOST_READ_BYTES and await reader.position(part) < stop:
+            for message in (await reader.getmany(part, timeout_ms=500, max_records=500)).get(part, ()):
                 if message.offset < stop:
                     found.append(inbound_of(message))
+                    size += found[-1].size
     finally:
         await reader.stop()
     return found

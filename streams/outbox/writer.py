@@ -78,6 +78,7 @@ class PartitionWriter:
         self._broker: PartitionBroker
         self._next = 0
         self._timers_from = 0
+        self._processed_at = 0
         self._one_by_one_until = -1
         self._failures: dict[int, int] = {}
         self._last_error: Exception = RuntimeError("no record has failed")
@@ -114,6 +115,8 @@ class PartitionWriter:
                 self._observer.aborted(self.partition, "broker")
                 await self._let_go()
                 await asyncio.sleep(backoff)
+                if opened:  # a failure inside a transaction may have been fencing that the client didn't name
+                    await self._still_owner(self.partition)
             except _BatchFailed:
                 self._observer.aborted(self.partition, "record")
                 await self._let_go()
@@ -154,22 +157,21 @@ class PartitionWriter:
                 await asyncio.sleep(self._limits.linger_s)
             if batch := await self._take():
                 await self._transact(batch)
-            if self._timers_run() and self._due():
+            self._observer.took(self.partition)
+            if self._due():
                 await self._tick()
-
-    def _timers_run(self) -> bool:
-        return self._next >= self._timers_from
 
     def _due(self) -> bool:
         due = self._machine.next_due()
-        return due is not None and due <= self._now()
+        return due is not None and due <= self._now() and self._next >= self._timers_from
 
     def _until_due(self) -> float | None:
         due = self._machine.next_due()
         if due is None:
             return None
-        # While timers are held back, look again each second: the input's end may have been compacted away.
-        return max(0.0, (due - self._now()) / 1000) if self._timers_run() else 1.0
+        wait = (due - self._now()) / 1000
+        # While timers are held back, look again each second: markers may be all that is left of the input.
+        return max(wait, 0.0) if wait > 0 or self._next >= self._timers_from else 1.0
 
     async def _take(self) -> list[Inbound]:
         """The next records in offset order, from the buffer or, where Faust skipped some, from Kafka itself."""
@@ -212,6 +214,7 @@ class PartitionWriter:
         ) as error:  # the one place that meets a record's own fault: it is isolated, then given up
             self._fail(batch, error)
         self._next = batch[-1].offset + 1
+        self._processed_at = batch[-1].timestamp
         self._failures.clear()
         self._observer.committed(self.partition, len(batch), len(outputs), self._now() - started)
 
@@ -236,8 +239,18 @@ class PartitionWriter:
         self._observer.poisoned(self.partition, poisoned.offset)
 
     async def _tick(self) -> None:
+        """Fire timers, as of a time up to which the input has been read.
+
+        A request must not expire while its outcome waits unread, be it in the buffer, be it in Kafka. Where more
+        input is there, the clock is the last processed record's; the timers from then on wait for it.
+        """
+        now = self._now()
+        end = await self._broker.end_offset()
+        if end > self._next:
+            self._timers_from = end
+            now = min(now, self._processed_at)
         started = self._now()
-        outputs = self._machine.tick(started)
+        outputs = self._machine.tick(now)
         changes = self._machine.flush()
         if outputs or changes:
             await self._broker.write(outputs, changes, None)

@@ -27,8 +27,9 @@ def attempt(number: int, phase: str, at: int) -> Step:
 
 def usage(number: int, at: int, **more: Any) -> Step:
     row = {
-        "recorded_at": at, "status": "succeeded", "attempt": number, "tries": 1, "input_uncached": 3, "cache_read": None,
-        "cache_write": None, "output": None, "cost": None, "error_class": None, "corrects": None, "estimated": False,
+        "recorded_at": at, "status": "succeeded", "attempt": number, "tries": 1, "input_uncached": 3,
+        "cache_read": None, "cache_write": None, "output": None, "cost": None,
+        "error_class": None, "corrects": None, "estimated": False,
     }  # fmt: skip
     return steps.usage(row | more)
 
