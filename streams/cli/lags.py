@@ -31,6 +31,7 @@ async def lags(brokers: str, groups: Mapping[str, Sequence[str]]) -> dict[str, L
             there = await reader.topics()
             wanted = {t for topics in groups.values() for t in topics} & there
             found = [tp for topic in sorted(wanted) for tp in await partitions(reader, topic)]
+            reader.assign(found)  # without it aiokafka asks for each topic's metadata with a pause between
             starts, ends = await reader.beginning_offsets(found), await reader.end_offsets(found)
             result: dict[str, Lags] = {}
             offsets = await asyncio.gather(*(admin.list_consumer_group_offsets(g) for g in groups))

@@ -99,7 +99,9 @@ async def stored_results(clickhouse: ClickHouse) -> set[Id]:
 
 async def _trimmed(brokers: str) -> bool:
     async with consumer(brokers) as reader:
-        starts = await reader.beginning_offsets(await partitions(reader, names.RESULTS))
+        found = await partitions(reader, names.RESULTS)
+        reader.assign(found)
+        starts = await reader.beginning_offsets(found)
     return any(starts.values())
 
 

@@ -6,7 +6,7 @@ The owner of every partition is the worker with the least letter; the others sta
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +14,7 @@ import pytest
 
 from schemas.records import Outcome
 from streams.crash import CrashPoint
+from streams.local.stack import Stack
 from tests.fakes.call_rig import Rig, until
 
 POINTS = [point for point in get_args(CrashPoint) if point.startswith("call.")]
@@ -192,3 +193,35 @@ async def test_a_zombie_starts_no_new_call(rig: Rig) -> None:
     counts = await rig.counts()
     assert counts["total"] <= 400 and set(counts["by_attempt"].values()) == {1}
     await rig.check_books()
+
+
+async def test_a_broker_that_goes_away_and_comes_back(new_stack: Callable[[], Stack], tmp_path: Path) -> None:
+    """Calls that run end, and their ends are told when the broker is back; nothing starts in between, nothing is lost
+    or called twice, and the worker lives."""
+    stack = new_stack()
+    rig = Rig(stack.up(["kafka"]).brokers, tmp_path)
+    try:
+        await rig.start({"m": {"limits": {"concurrency": 20}}}, latency_ms="1500")
+        worker = rig.worker("a")
+        await worker.says("ready")
+        await rig.publish(rig.task("m", i) for i in range(120))
+        await rig.settled(30)
+        await asyncio.to_thread(stack.down, ["kafka"])
+        last = -1
+
+        async def still() -> bool:
+            nonlocal last
+            total, last = last, int((await rig.counts())["total"])
+            await asyncio.sleep(2)
+            return total == last
+
+        await until(still, 30, "no call starts without a broker")
+        assert last < 120
+        await asyncio.to_thread(stack.up, ["kafka"])
+        seen = await rig.settled(120)
+        assert {o.status for outcomes in seen.values() for o in outcomes} == {"succeeded"}
+        counts = await rig.counts()
+        assert counts["total"] == 120 and worker.process.poll() is None
+        await rig.check_books()
+    finally:
+        await rig.close()

@@ -252,7 +252,38 @@ def test_a_killed_worker_comes_back_and_is_shown(sluice: Sluice) -> None:
         return bool(now["ready"] and now["pid"] != route["pid"] and now["restarts"] == route["restarts"] + 1)
 
     until(back)
-    sluice.run("submit", "still there?", "--tenant", "acme-lending", "--model", "echo", "--wait")
+    done = sluice.run("submit", "still there?", "--tenant", "acme-lending", "--model", "echo", "--wait")
+    assert done.stdout.strip()
+
+
+def test_a_quarantined_request_waits_for_a_person(sluice: Sluice, tmp_path: Path) -> None:
+    config = tmp_path / "quarantine.yaml"
+    text = (ROOT / "config" / "sluice.yaml").read_text()
+    text = text.replace("  acme-lending: {}\n", "  acme-lending: {on_unknown: quarantine}\n")
+    config.write_text(text.replace("latency_ms: 50", "latency_ms: 4000"))
+    sluice.run("config", "apply", str(config))
+    for number in (1, 2):
+        sluice.run("submit", "x", "--tenant", "acme-lending", "--model", "echo", "--id", f"unknown-{number}")
+        until(lambda number=number: "started" in _told(sluice, f"unknown-{number}"))
+    [status] = sluice.json("status")
+    os.kill(next(w["pid"] for w in status["workers"] if w["stage"] == "call"), signal.SIGKILL)
+    until(lambda: len(sluice.json("quarantine", "list")) == 2)
+    first, second = (x["id"] for x in sluice.json("quarantine", "list"))
+    assert "quarantine resolve" in sluice.run("dead-letters", "redrive", first, code=7).stderr
+    assert sluice.run("dead-letters", "discard", first, code=7).stderr
+    sluice.run("quarantine", "resolve", first, "--retry", "--reason", "it was not billed")
+    sluice.run("quarantine", "resolve", second, "--fail")
+    until(lambda: _status_of(sluice, "unknown-1") == ["succeeded"])
+    until(lambda: _status_of(sluice, "unknown-2") == ["failed"])
+    assert not sluice.json("quarantine", "list")
+    assert {"quarantined", "resolved", "retried"} <= set(_told(sluice, "unknown-1"))
+    sluice.run("config", "apply", str(ROOT / "config" / "sluice.yaml"))
+
+
+def _told(sluice: Sluice, request_id: str) -> list[str]:
+    """What has happened to a request so far, by Kafka or ClickHouse; nothing while nobody knows of it."""
+    done = sluice.here(("trace", request_id, "--tenant", "acme-lending", "--json"))
+    return [json.loads(line)["what"] for line in done.stdout.splitlines()]
 
 
 def test_the_demo_holds_and_leaves_running_what_ran(sluice: Sluice) -> None:

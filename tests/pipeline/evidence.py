@@ -55,6 +55,7 @@ class Evidence:
     letters: list[DeadLetter] = field(default_factory=list)
     copies: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     lies: dict[str, set[Lies]] = field(default_factory=lambda: defaultdict(set))
+    _next: dict[TopicPartition, int] = field(default_factory=dict)
     unreadable: set[Lies] = field(default_factory=set)
     progress: dict[int, Progress] = field(default_factory=dict)
 
@@ -79,6 +80,8 @@ class Evidence:
         while [tp for tp in self.parts if await self.reader.position(tp) < ends[tp]]:
             for tp, batch in (await self.reader.getmany(timeout_ms=200)).items():
                 for message in batch:
+                    assert message.offset >= self._next.get(tp, 0), f"{tp} was read again from {message.offset}"
+                    self._next[tp] = message.offset + 1
                     await self._take(tp, message)
 
     async def close(self) -> None:

@@ -49,14 +49,8 @@ def submit(
     given = Given(
         prompt=prompt,
         file=file,
-        fields={
-            "id": request_id,
-            "tenant": tenant,
-            "model": model,
-            "system": system,
-            "lane": lane,
-            "task_type": task_type,
-        },
+        fields={"id": request_id, "tenant": tenant, "model": model, "system": system, "lane": lane}
+        | {"task_type": task_type},
         parameters={"max_tokens": max_tokens, "temperature": temperature},
         deadline_s=duration_s(deadline),
     )

@@ -91,7 +91,7 @@ class Opening:
         while self._alive and not await self._reader.reached(ends):
             await self._read()
         for partition, end in ends.items():
-            pass
+            self._journal.learn(partition, end)
         for owned in self._owned:
             if owned.alive:
                 self._opened(owned.tp, self._marks[owned.tp].mark)
@@ -134,7 +134,7 @@ class Opening:
             return  # written by this worker, which knows
         evidence = owned.evidence.setdefault(offset, Evidence())
         mark.journaled(offset, journal_offset)
-        pass
+        evidence.apply(record)
         decision = decide(evidence, self._now_ms())
         if waiting is not None and not isinstance(decision, Wait):
             self._resolve(owned, offset, waiting, decision)
