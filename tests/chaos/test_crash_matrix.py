@@ -56,7 +56,8 @@ async def test_a_crash_at(pipeline: Pipeline, point: str) -> None:
             await asyncio.sleep(0.05)
     await pipeline.kept()
     await pipeline.fleet.ready()
-    unknown = {u.attempt_id for u in pipeline.evidence.usage if u.status == "unknown" and u.request_id.startswith(prefix)}
+    mine = [u for u in pipeline.evidence.usage if u.request_id.startswith(prefix)]
+    unknown = {u.attempt_id for u in mine if u.status == "unknown"}
     print(
         f"{point}: died after {died_after:.1f} s and {at_death} requests; {len(sent)} requests kept after "
         f"{time.monotonic() - began:.1f} s, {len(unknown)} attempts unknown"

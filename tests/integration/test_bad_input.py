@@ -34,10 +34,8 @@ async def dead(pipeline: Pipeline, value: bytes | None, key: bytes | None = b"an
     """Publish a value that must become a dead letter, and give the letter and where the original lies."""
     place = await (await pipeline.send(value, key, headers=HEADERS))
     [letter] = await pipeline.letters([letter_id(place)])
-    assert (letter.source_topic, letter.source_partition, letter.source_offset) == tuple(place[:1]) + (
-        place.partition,
-        place.offset,
-    )
+    where = (place.topic, place.partition, place.offset)
+    assert (letter.source_topic, letter.source_partition, letter.source_offset) == where
     assert letter.value == value and letter.key == key
     assert [(h.key, h.value) for h in letter.headers] == HEADERS
     assert letter.stage == "classify" and letter.source_timestamp == place.timestamp

@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from itertools import repeat
 
-from aiokafka.errors import IllegalOperation, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import (
+    IllegalOperation,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+)
 
 from streams.outbox.contract import BrokerError, Fenced, Inbound, Outbound, Transient
 from streams.outbox.kafka import _guard

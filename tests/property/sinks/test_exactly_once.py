@@ -220,20 +220,23 @@ CONTENTS = st.sampled_from(
         ("undecodable",),
     ]
 )
-FAULTS = st.sampled_from(["none"] * 9 + ["before", "after", "half", "forgets_token", "forgets_rows"])
+FAULTS = st.sampled_from(["none"] * 15 + ["before", "after", "half", "forgets_token", "forgets_rows"])
+
+
+ACTIONS = ["go"] * 6 + ["run"] * 6 + ["produce"] * 3 + ["kill", "abandon", "zombie", "wait", "stall"]
 
 
 async def step(world: World) -> None:
     draw = world.draw
-    action = draw(
-        st.sampled_from(["go"] * 12 + ["produce"] * 3 + ["kill", "abandon", "zombie", "wait", "stall"])
-    )
-    world.steps += 1
+    action = draw(st.sampled_from(ACTIONS))
     ready = sorted(world.waiting)
     if action == "go" and ready:
         world.release(draw(st.sampled_from(ready)), draw(FAULTS))
+    elif action == "run" and world.alive():
+        await run_for(world, draw(st.sampled_from(world.alive())).name, draw(st.integers(1, 20)))
     elif action == "produce":
-        world.log.append(draw(st.sampled_from(PARTITIONS)), draw(CONTENTS), draw(st.integers(0, 2)))
+        for content in draw(st.lists(CONTENTS, min_size=1, max_size=5)):
+            world.log.append(draw(st.sampled_from(PARTITIONS)), content, draw(st.integers(0, 2)))
     elif action == "kill" and world.alive():
         # At the next crash point, or at once: both are places where a process may end.
         worker = draw(st.sampled_from(world.alive()))
@@ -256,6 +259,16 @@ async def step(world: World) -> None:
     elif action == "stall":
         # Everybody stands still for longer than a lease, requests under way included.
         world.store.now += 70_000
+
+
+async def run_for(world: World, name: int, turns: int) -> None:
+    """Let one worker go on by itself, without faults."""
+    for _ in range(turns):
+        await world.settle()
+        mine = [number for number, (owner, _, _) in sorted(world.waiting.items()) if owner == name]
+        if not mine:
+            return
+        world.release(mine[-1], "none")
 
 
 async def heal(world: World) -> None:
