@@ -39,7 +39,6 @@ class Limiter:
     def hold(self, until: float) -> None:
         """Start nothing before `until`: a provider's Retry-After is a floor for the whole model."""
 
-
         def change(level: Level | None) -> tuple[Level, None]:
             return bucket.held(level or Level(1, 0), until), None
 

@@ -35,7 +35,9 @@ class Sessions:
 
     def of(self, headers: dict[str, str]) -> aiohttp.ClientSession:
         """The client for a provider with these headers."""
-        close = any(name.lower() == "connection" and value.lower() == "close" for name, value in headers.items())
+        close = any(
+            name.lower() == "connection" and value.lower() == "close" for name, value in headers.items()
+        )
         return self.fresh if close else self.kept
 
     async def __aenter__(self) -> "Sessions":

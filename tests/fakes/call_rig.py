@@ -139,7 +139,9 @@ class Rig:
             }
         )
         await self._create_topics()
-        self._producer = AIOKafkaProducer(bootstrap_servers=self.brokers, acks="all", max_request_size=6 << 20)
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self.brokers, acks="all", max_request_size=6 << 20
+        )
         await self._producer.start()
         self._reader = AIOKafkaConsumer(bootstrap_servers=self.brokers, isolation_level="read_committed")
         await self._reader.start()
@@ -213,7 +215,9 @@ class Rig:
     async def publish(self, tasks: Iterable[CallTask]) -> None:
         """Write tasks to their call topics, as route does."""
         for task in tasks:
-            await self.publish_bytes(names.calls_topic(task.model, task.lane), codec.encode(task), task.request_id)
+            await self.publish_bytes(
+                names.calls_topic(task.model, task.lane), codec.encode(task), task.request_id
+            )
         await self._producer.flush()
 
     async def publish_bytes(self, topic: str, value: bytes | None, key: str) -> None:

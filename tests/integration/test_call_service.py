@@ -40,7 +40,9 @@ async def test_every_kind_of_answer(rig: Rig) -> None:
         "huge": "[[chunks:40]][[size:100000]]",
     }
     await rig.publish(rig.task("m", name, prompt) for name, prompt in prompts.items())
-    await rig.publish([rig.task("m", "late", deadline_s=-1), rig.task("m", "dying", "[[hang]]", deadline_s=0.6)])
+    await rig.publish(
+        [rig.task("m", "late", deadline_s=-1), rig.task("m", "dying", "[[hang]]", deadline_s=0.6)]
+    )
     seen = await rig.settled(len(prompts) + 2)
     ends = {key.rpartition("-")[2]: outcomes for key, outcomes in seen.items()}
     assert {name: [(o.status, o.error.error_class if o.error else o.finish_reason) for o in outcomes]
@@ -105,7 +107,11 @@ async def test_retries_end_with_the_model_s_bound(rig: Rig) -> None:
     await rig.publish([rig.task("m", 1, "[[status:503]]")])
     [outcome] = (await rig.settled(1))[rig.model("m") + "-1"]
     assert outcome.status == "failed" and outcome.tries == 3 and outcome.error is not None
-    assert (outcome.error.error_class, outcome.error.retriable, outcome.error.maybe_paid) == ("overloaded", True, False)
+    assert (outcome.error.error_class, outcome.error.retriable, outcome.error.maybe_paid) == (
+        "overloaded",
+        True,
+        False,
+    )
 
 
 async def test_retry_after_holds_the_whole_model(rig: Rig) -> None:

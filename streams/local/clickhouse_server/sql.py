@@ -135,6 +135,14 @@ def insert(sql: bytes) -> Insert | None:
     return Insert(sql, None, len(sql))
 
 
+def split_settings(head: bytes) -> tuple[bytes, bytes]:
+    """The head of an INSERT, cut before its SETTINGS clause; the second part is empty where it has none."""
+    for token in _after_target(head):
+        if token.depth == 0 and token.word == "SETTINGS":
+            return head[: token.start], head[token.start :]
+    return head, b""
+
+
 def _after_target(sql: bytes) -> Iterator[Token]:
     """The tokens behind the table (or table function) that an INSERT names."""
     found = tokens(sql)

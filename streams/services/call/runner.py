@@ -54,7 +54,9 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = f"{deps.settings.app_id}-call-{model_id}"
         self._limiter = Limiter(model_id, model.limits, deps.limits)
         self._scheduler = LaneScheduler(LANE_ITEMS, LANE_BYTES, deps.control.paused_tenants.__contains__)
-        self.attempts = Attempts(deps, self._limiter, lambda: self._heartbeat, self._scheduler.push, self.wake)
+        self.attempts = Attempts(
+            deps, self._limiter, lambda: self._heartbeat, self._scheduler.push, self.wake
+        )
         self._dispatcher = Dispatcher(
             model_id, deps, self._scheduler, self._limiter, lambda: self._heartbeat, self._start
         )
@@ -170,6 +172,10 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._deps.control.changed.remove(self.wake)
         self._deps.control.cancel.remove(self.attempts.cancel)
 
+    def drop_all(self) -> None:
+        """Drop every running stream: the time to drain is over."""
+        self.attempts.drop_all()
+
     async def finished(self, timeout_s: float | None) -> bool:
         """Wait for everything that runs; False if some still does after `timeout_s`."""
         try:
@@ -203,9 +209,7 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             wanted = [tp for tp, owned in self._owned.items() if self._has_room(owned)]
             waits = 500 if len(wanted) == len(self._owned) else 20
-            batches = await self._consumer.getmany(
-                *(wanted or [_NOTHING]), timeout_ms=waits, max_records=100
-            )
+            batches = await self._consumer.getmany(*(wanted or [_NOTHING]), timeout_ms=waits, max_records=100)
             for tp, records in batches.items():
                 owned = self._owned.get(tp)
                 for record in records:
@@ -217,9 +221,7 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _has_room(self, owned: Owned) -> bool:
         return (
-            owned.mark is not None
-            and self._scheduler.room(owned.lane)
-            and owned.mark.above < MOST_ABOVE_MARK
+            owned.mark is not None and self._scheduler.room(owned.lane) and owned.mark.above < MOST_ABOVE_MARK
         )
 
     async def _sweep(self) -> None:

@@ -120,7 +120,9 @@ class Owner(RuleBasedStateMachine):
         replay, mark = self.mark.replay_from(len(self.journal)), self.mark.mark
         hidden = [e.call_offset for e in self.journal[:replay] if e is not None and e.call_offset >= mark]
         told = {e.call_offset for e in self.journal[replay:] if e is not None}
-        assert all(offset in told for offset in hidden), "each offset above the mark is told from the replay on"
+        assert all(offset in told for offset in hidden), (
+            "each offset above the mark is told from the replay on"
+        )
 
 
 TestOwner = Owner.TestCase

@@ -25,7 +25,9 @@ from streams.services.call.watermark import Watermark
 CONFIG = Config.model_validate(
     {
         "providers": {"p": {"kind": "openai", "base_url": "http://x"}},
-        "models": {"m": {"provider": "p", "vendor_model": "v", "call_retries": 2, "limits": {"concurrency": 4}}},
+        "models": {
+            "m": {"provider": "p", "vendor_model": "v", "call_retries": 2, "limits": {"concurrency": 4}}
+        },
         "tenants": {"t": {}},
         "routes": [{"models": ["m"]}],
     }
@@ -203,7 +205,9 @@ async def test_a_retry_after_is_obeyed_and_holds_the_model() -> None:
     [([(429, {"retry-after": "8"})], 5_000, 1), ([(503, {})] * 3, 60_000, 3)],
     ids=["the wait outlasts the deadline", "the retries are used up"],
 )
-async def test_retries_are_bounded(answers: list[tuple[int, dict[str, str]]], deadline_ms: int, tries: int) -> None:
+async def test_retries_are_bounded(
+    answers: list[tuple[int, dict[str, str]]], deadline_ms: int, tries: int
+) -> None:
     bench = Bench(answers)
     item = bench.item(deadline_at=bench.now + deadline_ms)
     for _ in range(tries):

@@ -30,7 +30,9 @@ def parts() -> tuple[Coordinator, HeartbeatWatch, list[float]]:
     return coordinator, HeartbeatWatch(consumer, 8.0, lambda: now[0]), now
 
 
-async def test_fresh_for_half_the_session_timeout(parts: tuple[Coordinator, HeartbeatWatch, list[float]]) -> None:
+async def test_fresh_for_half_the_session_timeout(
+    parts: tuple[Coordinator, HeartbeatWatch, list[float]],
+) -> None:
     coordinator, watch, now = parts
     assert not watch.fresh, "nothing was answered yet"
     assert await coordinator._do_heartbeat() is True, "aiokafka's own loop goes through the watch"
@@ -40,7 +42,9 @@ async def test_fresh_for_half_the_session_timeout(parts: tuple[Coordinator, Hear
     assert not watch.fresh
 
 
-async def test_the_age_counts_from_the_sending(parts: tuple[Coordinator, HeartbeatWatch, list[float]]) -> None:
+async def test_the_age_counts_from_the_sending(
+    parts: tuple[Coordinator, HeartbeatWatch, list[float]],
+) -> None:
     """An answer that was long on its way, or read late by a process that stood still, is as old as its question."""
     coordinator, watch, now = parts
 
@@ -52,7 +56,9 @@ async def test_the_age_counts_from_the_sending(parts: tuple[Coordinator, Heartbe
     assert not watch.fresh
 
 
-async def test_a_refusal_or_an_error_renews_nothing(parts: tuple[Coordinator, HeartbeatWatch, list[float]]) -> None:
+async def test_a_refusal_or_an_error_renews_nothing(
+    parts: tuple[Coordinator, HeartbeatWatch, list[float]],
+) -> None:
     coordinator, watch, now = parts
     await watch.confirm()
     now[0] = 103.0

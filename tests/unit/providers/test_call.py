@@ -154,7 +154,9 @@ async def test_failures(
     await until(lambda: not state.in_flight)
 
 
-async def test_a_server_that_closes_before_answering_may_have_been_paid(session: aiohttp.ClientSession) -> None:
+async def test_a_server_that_closes_before_answering_may_have_been_paid(
+    session: aiohttp.ClientSession,
+) -> None:
     """The request was sent: a library that calls this a connect failure must not make us pay twice."""
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -278,7 +280,9 @@ async def test_a_server_that_stays_open_after_done_is_left(session: aiohttp.Clie
     assert answer.parts[0].text == "hi" and time.monotonic() - began < 5
 
 
-async def test_a_cancelled_task_stays_cancelled(session: aiohttp.ClientSession, server: tuple[State, int]) -> None:
+async def test_a_cancelled_task_stays_cancelled(
+    session: aiohttp.ClientSession, server: tuple[State, int]
+) -> None:
     task = asyncio.create_task(call(order(session, base(server[1]), "[[hang]]")))
     await until(lambda: bool(server[0].in_flight))
     task.cancel()

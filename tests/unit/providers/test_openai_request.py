@@ -48,7 +48,9 @@ def test_max_tokens_can_t_be_overruled() -> None:
 
 
 def test_sampling_parameters() -> None:
-    parameters = Parameters(temperature=0.0, seed=7, stop=["END"], reasoning_effort="low", extra={"top_k": "40"})
+    parameters = Parameters(
+        temperature=0.0, seed=7, stop=["END"], reasoning_effort="low", extra={"top_k": "40"}
+    )
     sent = body(prompt="x", parameters=parameters)
     chosen = {key: sent[key] for key in ("temperature", "seed", "stop", "reasoning_effort", "top_k")}
     assert chosen == {"temperature": 0.0, "seed": 7, "stop": ["END"], "reasoning_effort": "low", "top_k": 40}
@@ -100,8 +102,13 @@ def test_a_conversation_with_tools() -> None:
 def test_response_formats() -> None:
     schema = ResponseFormat(type="json_schema", name="n", json_schema='{"type":"object"}', strict=True)
     inner = {"name": "n", "schema": {"type": "object"}, "strict": True}
-    assert body(prompt="x", response_format=schema)["response_format"] == {"type": "json_schema", "json_schema": inner}
-    assert body(prompt="x", response_format=ResponseFormat(type="json"))["response_format"] == {"type": "json_object"}
+    assert body(prompt="x", response_format=schema)["response_format"] == {
+        "type": "json_schema",
+        "json_schema": inner,
+    }
+    assert body(prompt="x", response_format=ResponseFormat(type="json"))["response_format"] == {
+        "type": "json_object"
+    }
     assert "response_format" not in body(prompt="x", response_format=ResponseFormat(type="text"))
 
 

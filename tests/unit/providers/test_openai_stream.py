@@ -11,7 +11,8 @@ from processors.providers.openai import OpenAiDecoder
 
 def sse(*chunks: dict[str, Any] | str) -> bytes:
     return b"".join(
-        b"data: " + (chunk.encode() if isinstance(chunk, str) else orjson.dumps(chunk)) + b"\n\n" for chunk in chunks
+        b"data: " + (chunk.encode() if isinstance(chunk, str) else orjson.dumps(chunk)) + b"\n\n"
+        for chunk in chunks
     )
 
 
@@ -59,7 +60,9 @@ def test_tool_calls_are_put_together_by_index() -> None:
     ]
 
 
-@pytest.mark.parametrize("stream", [b"", sse(delta(content="half")), sse("[DONE]"), sse(delta(content="x"), "[DONE]")])
+@pytest.mark.parametrize(
+    "stream", [b"", sse(delta(content="half")), sse("[DONE]"), sse(delta(content="x"), "[DONE]")]
+)
 def test_no_finish_reason_is_a_failure_never_an_empty_success(stream: bytes) -> None:
     decoder = OpenAiDecoder()
     decoder.feed(stream)
@@ -78,7 +81,12 @@ def test_an_empty_answer_with_a_finish_reason_is_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [{"error": {"message": "boom", "code": "x"}}, {"error": "boom"}, {"error": {"message": "boom", "code": 5}}]
+    "error",
+    [
+        {"error": {"message": "boom", "code": "x"}},
+        {"error": "boom"},
+        {"error": {"message": "boom", "code": 5}},
+    ],
 )
 def test_an_error_event_inside_a_200_is_a_failure(error: dict[str, Any]) -> None:
     decoder = OpenAiDecoder()
@@ -110,7 +118,9 @@ def test_usage_of_another_form_is_kept_raw() -> None:
 def test_a_server_that_doesn_t_stream() -> None:
     decoder = OpenAiDecoder(whole=True)
     message = {"role": "assistant", "content": "all at once"}
-    whole = orjson.dumps({"id": "r", "choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+    whole = orjson.dumps(
+        {"id": "r", "choices": [{"index": 0, "message": message, "finish_reason": "length"}]}
+    )
     assert decoder.feed(whole[:10]) == [] and decoder.feed(whole[10:]) == []
     answer = decoder.finish()
     assert (answer.parts[0].text, answer.finish_reason) == ("all at once", "length")
@@ -120,7 +130,9 @@ def test_hosts_of_tool_calls_count_against_the_bound() -> None:
     """Ids and names are cut and calls counted, so that no form of an answer escapes the bound of its size."""
     decoder = OpenAiDecoder()
     for index in range(100):
-        decoder.feed(sse(delta(tool_calls=[{"index": index, "id": "i" * 9999, "function": {"name": "n" * 9999}}])))
+        decoder.feed(
+            sse(delta(tool_calls=[{"index": index, "id": "i" * 9999, "function": {"name": "n" * 9999}}]))
+        )
     decoder.feed(sse(delta("tool_calls")))
     assert decoder.output_bytes >= 1000
     assert max(len(p.tool_call_id or "") + len(p.tool_name or "") for p in decoder.finish().parts) <= 512
