@@ -86,7 +86,8 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             max_poll_interval_ms=2**31 - 1,  # a store that is away is waited for, however long
             fetch_max_bytes=4 * 1024 * 1024,
             max_partition_fetch_bytes=1024 * 1024,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=200,
+            fetch_min_bytes=256 * 1024,
         )
 
     @property

@@ -98,13 +98,15 @@ def _state(state: str, wanted: Wanted) -> tuple[str, ...]:
 
 async def find(place: Where, codec: Codec, letter_id: str) -> DeadLetter:
     """The letter with an id. Raises NotFound."""
-    latest: DeadLetter | None = None
-    async for record in read(place.brokers, names.DEAD_LETTERS, Span(key=letter_id)):
-        if record.key == letter_id.encode():
-            latest = await codec.decode_async(record.value, DeadLetter)
-    if latest is None:
-        raise NotFound(f"no dead letter {letter_id}", "`sluice dead-letters list --all` shows them")
-    return latest
+    # Most writers let the key place a letter; route writes to its own partition.
+    for span in (Span(key=letter_id), Span()):
+        latest = None
+        async for record in read(place.brokers, names.DEAD_LETTERS, span):
+            if record.key == letter_id.encode():
+                latest = record.value
+        if latest is not None:
+            return await codec.decode_async(latest, DeadLetter)
+    raise NotFound(f"no dead letter {letter_id}", "`sluice dead-letters list --all` shows them")
 
 
 async def show_one(letter_id: str, raw: Path | None, as_json: bool) -> None:

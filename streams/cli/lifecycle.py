@@ -111,7 +111,7 @@ def wait_ready(home: Path, say: Say, seconds: float = READY_S) -> None:
 
 def is_ready(worker: sv.WorkerState) -> bool:
     """Whether the worker runs and says that it is ready."""
-    return worker.pid is not None and answers(f"{base_url(worker.port)}/readyz", timeout_s=1)
+    return worker.pid is not None and answers(f"{base_url(worker.port)}/readyz", timeout_s=3)
 
 
 def take_down(*, workers_only: bool, as_json: bool) -> None:

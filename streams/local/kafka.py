@@ -129,7 +129,8 @@ SETTINGS: Final[dict[str, int | str]] = {
 
 def _cluster_id() -> str:
     """A new id in Kafka's text form of a UUID: URL-safe base 64 without padding."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    # It must not begin with a dash: the format tool would take it for an option.
+    return "S" + base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
 
 
 def coordinators_answer(brokers: str) -> bool:

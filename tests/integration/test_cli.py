@@ -260,13 +260,14 @@ def test_a_quarantined_request_waits_for_a_person(sluice: Sluice, tmp_path: Path
     config = tmp_path / "quarantine.yaml"
     text = (ROOT / "config" / "sluice.yaml").read_text()
     text = text.replace("  acme-lending: {}\n", "  acme-lending: {on_unknown: quarantine}\n")
-    config.write_text(text.replace("latency_ms: 50", "latency_ms: 4000"))
+    config.write_text(text.replace("latency_ms: 50", "latency_ms: 8000"))
     sluice.run("config", "apply", str(config))
-    for number in (1, 2):
-        sluice.run("submit", "x", "--tenant", "acme-lending", "--model", "echo", "--id", f"unknown-{number}")
-        until(lambda number=number: "started" in _told(sluice, f"unknown-{number}"))
-    [status] = sluice.json("status")
-    os.kill(next(w["pid"] for w in status["workers"] if w["stage"] == "call"), signal.SIGKILL)
+    lines = [{"id": f"unknown-{n}", "tenant": "acme-lending", "model": "echo", "prompt": "x"} for n in (1, 2)]
+    sluice.run("submit", "--file", "-", stdin="\n".join(json.dumps(x) for x in lines))
+    until(lambda: "started" in _told(sluice, "unknown-1") and "started" in _told(sluice, "unknown-2"))
+    owner = process.find(sluice.home / "run" / "worker-call.pid")
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGKILL)
     until(lambda: len(sluice.json("quarantine", "list")) == 2)
     first, second = (x["id"] for x in sluice.json("quarantine", "list"))
     assert "quarantine resolve" in sluice.run("dead-letters", "redrive", first, code=7).stderr

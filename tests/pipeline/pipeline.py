@@ -43,6 +43,7 @@ REPLIES: Final = "replies"
 RETRYING: Final = tuple(f"tenant-{n}" for n in range(10))
 FAILING: Final = "tenant-fails"
 QUARANTINING: Final = "tenant-quarantines"
+MODELS: Final = ("fast", "slow")
 TENANTS: Final = (*RETRYING, FAILING, QUARANTINING)
 
 
@@ -205,7 +206,9 @@ def request(prefix: str, number: int, **fields: Any) -> RequestEvent:
     """One of a series of requests over all tenants, of which some have their result copied to the reply topic."""
     tenant = TENANTS[number % len(TENANTS)]
     reply = REPLIES if tenant in RETRYING and number % 3 == 0 else None
-    event = RequestEvent(id=f"{prefix}-{number}", tenant=tenant, prompt=f"{prefix} {number}", reply_topic=reply)
+    event = RequestEvent(
+        id=f"{prefix}-{number}", tenant=tenant, prompt=f"{prefix} {number}", model=MODELS[number % 2], reply_topic=reply
+    )
     return msgspec.structs.replace(event, **fields)
 
 

@@ -167,8 +167,9 @@ def spool_of(path: Path) -> Path:
 def _connect(url: str) -> Any:
     import chdb  # late, as it takes half a second and 200 MB
 
+    connect: Any = chdb.connect  # the wheels differ in whether they carry types
     try:
-        return chdb.connect(url)
+        return connect(url)
     except RuntimeError as error:
         raise EngineUnavailable(f"The embedded engine doesn't open: {error}") from None
 

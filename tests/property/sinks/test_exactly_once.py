@@ -321,7 +321,7 @@ async def run(draw: Any) -> None:
     target(float(len(world.store.ledger)), label="ledger versions")
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_each_record_lands_exactly_once(data: st.DataObject) -> None:
     asyncio.run(run(data.draw))
