@@ -12,9 +12,15 @@ from sinks.mapping import Mapped
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A chunk is due when its first record has waited `linger` s, and at once at `rows` rows or `size` bytes."""
+    """When a chunk is due.
+
+    After its first record has waited `linger` seconds; or, where `busy_rows` have come by then, `busy_linger`
+    seconds, since every insert has its price however few rows it brings. At once at `rows` rows or `size` bytes.
+    """
 
     linger: float = 0.4
+    busy_linger: float = 1.2
+    busy_rows: int = 500
     rows: int = 20_000
     size: int = 8 * 1024 * 1024
 
@@ -104,7 +110,11 @@ class Gatherer:
         """Seconds until the chunk is due, 0 when it is, None when there is nothing."""
         if self._since is None:
             return None
-        return 0.0 if self.full else max(0.0, self._since + self._limits.linger - self._clock())
+        if self.full:
+            return 0.0
+        limits = self._limits
+        linger = limits.linger if self.rows < limits.busy_rows else limits.busy_linger
+        return max(0.0, self._since + linger - self._clock())
 
     def take(self) -> Chunk | None:
         """Everything gathered, as one chunk; gathering goes on from its end. None when there are no records."""

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from clickhouse_connect.datatypes.base import ClickHouseType
-from clickhouse_connect.datatypes.registry import get_from_name
+import lz4.frame
 from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.insert import InsertContext
-from clickhouse_connect.driver.transform import NativeTransform
 
 from sinks.errors import NETWORK, SERIALIZING, translate, unserializable
+from sinks.native import Encoder
 from sinks.store import Row
 from sinks.tables import LEASE_COLUMN, Table
 
@@ -53,7 +51,7 @@ class ClickHouse:
         self._timeout_s = timeout_s
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
-        self._types: dict[str, tuple[Sequence[str], Sequence[ClickHouseType]]] = {}
+        self._encoders: dict[str, Encoder] = {}
         self._compression = None if urlsplit(access.url).hostname in _LOOPBACK else "lz4"
 
     async def close(self) -> None:
@@ -98,31 +96,15 @@ class ClickHouse:
 
     def body(self, target: str, table: Table, rows: Sequence[Row], lease: int) -> bytes:
         """The request that inserts `rows` into `target`. Raises Refused for a value that doesn't fit its column."""
-        names, types = self._types_of(table)
-        columns = [*zip(*rows, strict=True), [lease] * len(rows)]
-        context = InsertContext(
-            target,
-            names,
-            types,
-            columns,
-            column_oriented=True,
-            compression=self._compression,
-            block_size=len(rows),
-        )
-        wrong: list[Exception] = []
-        body = b"".join(NativeTransform.build_insert(context, wrong.append))
-        if not wrong:
-            return body
-        if isinstance(wrong[0], SERIALIZING):
-            raise unserializable(wrong[0]) from wrong[0]
-        raise wrong[0]
-
-    def _types_of(self, table: Table) -> tuple[Sequence[str], Sequence[ClickHouseType]]:
-        found = self._types.get(table.name)
-        if found is None:
-            types = [get_from_name(name) for name in (*table.types, _LEASE_TYPE)]
-            found = self._types[table.name] = ([*table.columns, LEASE_COLUMN], types)
-        return found
+        encoder = self._encoders.get(table.name)
+        if encoder is None:
+            names, types = (*table.columns, LEASE_COLUMN), (*table.types, _LEASE_TYPE)
+            encoder = self._encoders[table.name] = Encoder(names, types)
+        try:
+            body = encoder.insert(target, [*zip(*rows, strict=True), [lease] * len(rows)])
+        except SERIALIZING as error:
+            raise unserializable(error) from error
+        return lz4.frame.compress(body) if self._compression else body
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:

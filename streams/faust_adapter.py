@@ -26,6 +26,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams import group_offsets  # noqa: F401  (makes committed() tell the truth)
 from streams.settings import Settings
 
 MAX_POLL_RECORDS: Final = 50

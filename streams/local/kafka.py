@@ -115,7 +115,7 @@ SETTINGS: Final[dict[str, int | str]] = {
     # Offsets outlive a holiday: a stack that was down for weeks must not start over.
     "offsets.retention.minutes": 60 * 24 * 60,
     # A broker that was killed may register again only when its old session has passed: 9 s by default.
-    "broker.session.timeout.ms": 3000,
+    "broker.session.timeout.ms": 6000,
     "broker.heartbeat.interval.ms": 500,
     # Small numbers for a small machine.
     "num.network.threads": 2,

@@ -12,3 +12,8 @@ def use_full_size(full: bool) -> None:
 def scaled(full: int, small: int) -> int:
     """`full` under `--full`, else `small`."""
     return full if _full else small
+
+
+def full_size() -> bool:
+    """True under `--full`; known before test modules are imported."""
+    return _full

@@ -13,7 +13,7 @@ from typing import Final, get_args
 import pytest
 
 from streams.crash import CrashPoint
-from tests.chaos.scale import FULL, scaled
+from tests.chaos.scale import full_size, scaled
 from tests.pipeline.fleet import STAGES, Worker
 from tests.pipeline.pipeline import Pipeline, load
 
@@ -32,7 +32,7 @@ def _stage(point: str) -> str:
 
 
 def _rounds() -> list[tuple[str, ...]]:
-    if FULL:
+    if full_size():
         return [(point,) for point in POINTS]
     by_stage = [[p for p in POINTS if _stage(p) == stage] for stage in STAGES]
     return [tuple(p for p in points if p) for points in itertools.zip_longest(*by_stage)]

@@ -39,6 +39,17 @@ def test_a_chunk_is_due_after_its_first_record_has_lingered() -> None:
     assert g.due_in() == 0
 
 
+def test_a_busy_chunk_lingers_longer() -> None:
+    clock = Clock()
+    g = gatherer(clock, linger=0.5, busy_linger=2, busy_rows=3)
+    g.add(A, mapped(5, 6), 7)
+    assert g.due_in() == 0.5
+    g.add(A, mapped(7), 8)
+    assert g.due_in() == 2
+    clock.now += 2
+    assert g.due_in() == 0
+
+
 def test_a_full_chunk_is_due_at_once() -> None:
     by_rows, by_size = gatherer(Clock(), rows=2), gatherer(Clock(), size=15)
     for g in (by_rows, by_size):
