@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from schemas.names import LANES, Lane, OnUnknown
+from schemas.names import LANES, TOPICS_PREFIX, Lane, OnUnknown
 
 ConfigId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
 SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
@@ -158,6 +158,12 @@ class Config(_Model):
             for wanted in names:
                 if wanted not in self.models and wanted not in aliases:
                     faults.append(f"{place}: no model or alias {wanted!r} is configured")
+        for name, tenant in self.tenants.items():
+            for topic in tenant.reply_topics:
+                if topic.startswith(TOPICS_PREFIX):
+                    faults.append(
+                        f"tenants.{name}.reply_topics: {topic!r} begins with {TOPICS_PREFIX!r}, which is Sluice's own"
+                    )
         longest = self.limits.max_deadline_s + self.defaults.grace_s
         if longest > self.defaults.dedupe_hours * 3600:
             faults.append(

@@ -2,6 +2,7 @@
 
 from typing import Final, Literal
 
+TOPICS_PREFIX: Final = "llm."
 REQUESTS: Final = "llm.requests"
 TENANT_EVENTS: Final = "llm.tenant-events"
 ATTEMPTS: Final = "llm.attempts"
