@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +174,18 @@ class Harness:
         state = await self.scalar("SELECT state FROM {db}.sink_ledger ORDER BY sequence DESC LIMIT 1")
         return len(msgspec.json.decode(state)["open"])
 
-    async def check(self, missing: Callable[[Coordinates], bool] = lambda _: False) -> int:
-        """Assert that each committed record has exactly one row, but those of `missing`, which have none."""
+    async def check(
+        self, missing: Callable[[Coordinates], bool] = lambda _: False, still_there: bool = True
+    ) -> int:
+        """Assert that each committed record has exactly one row, but those of `missing`, which have none.
+
+        `still_there` is False where Kafka has deleted records that have landed. Returns the number of rows.
+        """
         on_kafka, total = await self.on_kafka(), 0
         for topic, tables in TABLES_OF_TOPIC.items():
             expected = Counter(at for at in on_kafka[topic] if not missing(at))
             found = await self.in_clickhouse(*tables)
-            lost, doubled = expected - found, found - expected
+            lost, doubled = expected - found, found - (expected if still_there else Counter(set(found)))
             assert not lost and not doubled, f"{topic}: lost {lost}, doubled {doubled}"
             total += found.total()
         return total
@@ -231,3 +236,12 @@ async def until(condition: Callable[[], bool], seconds: float, what: str) -> Non
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
         await asyncio.sleep(0.02)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:
+    """The same for a condition that must be awaited."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        await asyncio.sleep(0.05)

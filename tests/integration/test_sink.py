@@ -10,11 +10,14 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import TopicAlreadyExistsError
 
 from schemas import names
 from tests.conftest import Admin
 from tests.fakes import sink_events as events
-from tests.integration.sink_harness import PARTITIONS, TABLES_OF_TOPIC, Engine, Harness, until
+from tests.integration.sink_harness import PARTITIONS, TABLES_OF_TOPIC, Engine, Harness, until, until_async
 
 Event = tuple[str, msgspec.Struct | bytes]
 
@@ -175,6 +178,49 @@ async def test_a_stopped_worker_that_wakes_up_does_no_harm(sink: Harness) -> Non
         await sink.settle(more * 5)
     assert zombie.poll() is None
     assert await sink.check() == more * 5
+
+
+async def test_what_kafka_deleted_unread_is_a_gap_and_the_rest_lands(sink: Harness, admin: Admin) -> None:
+    worker = sink.start()
+    await sink.publish(mixed(30))
+    await sink.settle(150)
+    worker.terminate()
+    await until(lambda: worker.poll() is not None, 20, "the worker ends")
+    await sink.publish(mixed(30, first=30))
+    usage = TopicPartition(sink.prefix + names.USAGE, 0)
+    landed = await sink.scalar(
+        f"SELECT count() FROM {{db}}.usage WHERE kafka_partition = 0 AND kafka_topic = '{usage.topic}'"
+    )
+    await admin.client.delete_records({usage: RecordsToDelete(landed + 4)})
+    sink.start()
+    await sink.settle(300 - 4)
+    gaps = await sink.clickhouse.query(
+        f"SELECT gaps FROM {sink.access.database}.sink_ledger WHERE gaps != '[]'"
+    )
+    assert [msgspec.json.decode(row[0]) for row in gaps] == [[[usage.topic, 0, landed, landed + 4]]]
+    assert await sink.check(still_there=False) == 300 - 4
+
+
+async def test_a_topic_made_anew_ends_the_worker_with_what_to_do(sink: Harness, admin: Admin) -> None:
+    worker = sink.start()
+    await sink.publish(mixed(30))
+    await sink.settle(150)
+    worker.terminate()
+    await until(lambda: worker.poll() is not None, 20, "the worker ends")
+    topic = sink.prefix + names.USAGE
+    await admin.client.delete_topics([topic])
+    await until_async(lambda: _made(admin, topic), 30, "the topic is made anew")
+    worker = sink.start()
+    await until(lambda: worker.poll() is not None, 60, "the worker ends by itself")
+    assert "the topic was made anew" in (sink.logs / "worker-1.log").read_text()
+
+
+async def _made(admin: Admin, topic: str) -> bool:
+    try:
+        await admin.create(topic, partitions=PARTITIONS)
+    except TopicAlreadyExistsError:  # its deletion takes a moment
+        return False
+    return True
 
 
 async def test_clickhouse_killed_while_it_inserts_and_away_for_a_while(

@@ -19,7 +19,7 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_reply_topic_of_sluices_own_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'llm.results' begins with 'llm.'"):
+    with pytest.raises(ValidationError, match="begins with 'llm\\.'"):
         Config.model_validate(config(tenants={"acme": {"reply_topics": ["llm.results"]}}))
 
 

@@ -310,18 +310,18 @@ def check(world: World) -> None:
     assert last is None or not last.open
 
 
-async def run(draw: Any) -> None:
+async def run(draw: Any) -> World:
     world = World(draw)
     world.start(set(PARTITIONS))
     for _ in range(draw(st.integers(5, 120))):
         await world.settle()
         await step(world)
     await heal(world)
-    check(world)
     target(float(len(world.store.ledger)), label="ledger versions")
+    return world
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_each_record_lands_exactly_once(data: st.DataObject) -> None:
-    asyncio.run(run(data.draw))
+    check(asyncio.run(run(data.draw)))

@@ -1,0 +1,188 @@
+"""What the sink relies on in its store: the same contract for the simulated one and for ClickHouse."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from sinks.clickhouse import Access, ClickHouse
+from sinks.clickhouse_store import ClickHouseStore, SchemaDiffers
+from sinks.ledger import START, Intent, NotNew, Range, State, Version
+from sinks.metrics import NoMetrics
+from sinks.migrate import MigrationFailed, Migrator
+from sinks.patience import Patience
+from sinks.queries import Migration, migrations
+from sinks.register import Register
+from sinks.rows import rows_of
+from sinks.store import LeaseOver, Refused, Row, Store
+from tests.fakes import sink_events as events
+from tests.fakes.sink_store import POISON, Contents, SinkStore
+from tests.unit.sinks.test_rows import AT
+
+
+def usage_rows(*offsets: int) -> list[Row]:
+    return [
+        rows_of(events.usage(n), AT._replace(topic="llm.usage", partition=0, offset=n))[0][1] for n in offsets
+    ]
+
+
+@pytest.fixture
+async def clickhouse(clickhouse_url: str) -> AsyncIterator[ClickHouse]:
+    client = ClickHouse(Access(clickhouse_url, database=f"t_{uuid.uuid4().hex[:10]}"))
+    yield client
+    await client.command(f"DROP DATABASE IF EXISTS {client.access.database}")
+    await client.close()
+
+
+@pytest.fixture(params=["simulated", "clickhouse"])
+async def store(request: pytest.FixtureRequest, clickhouse: ClickHouse) -> Store:
+    client = clickhouse
+    if request.param == "simulated":
+        return SinkStore(Contents())
+    await Migrator(client).apply()
+    made = ClickHouseStore(client)
+    await made.verify()
+    # The simulated store refuses a row by its first value; so does this one now.
+    await client.command(
+        f"ALTER TABLE {client.access.database}.usage ADD CONSTRAINT no_poison CHECK event_id != '{POISON} usage'"
+    )
+    return made
+
+
+async def lease(store: Store, seconds: int = 60) -> int:
+    return (await store.latest()).now + seconds * 1000
+
+
+def version(sequence: int, name: str) -> Version:
+    state = State().intend(Intent(id=name, ranges=(Range("llm.usage", 0, 0, sequence),), mapping=1))
+    return Version(sequence=sequence, id=name, worker="w", state=state, gaps=(Range("llm.usage", 1, 2, 3),))
+
+
+async def test_a_token_is_applied_once_whatever_comes_under_it(store: Store) -> None:
+    until = await lease(store)
+    await store.insert("usage", usage_rows(1, 2), "a", until)
+    await store.insert("usage", usage_rows(1, 2), "a", until)
+    await store.insert("usage", usage_rows(5), "a", until)
+    assert await store.present("usage", [Range("llm.usage", 0, 0, 9)]) == {
+        ("llm.usage", 0, 1),
+        ("llm.usage", 0, 2),
+    }
+    await store.insert("usage", usage_rows(5), "b", until)
+    assert ("llm.usage", 0, 5) in await store.present("usage", [Range("llm.usage", 0, 5, 6)])
+
+
+async def test_present_sees_exactly_its_ranges(store: Store) -> None:
+    await store.insert("usage", usage_rows(*range(10)), "a", await lease(store))
+    ranges = [Range("llm.usage", 0, 2, 4), Range("llm.usage", 0, 9, 12), Range("llm.usage", 1, 0, 99)]
+    assert await store.present("usage", ranges) == {("llm.usage", 0, n) for n in (2, 3, 9)}
+    assert await store.present("attempts", ranges) == set()
+
+
+async def test_the_first_version_of_a_number_counts(store: Store) -> None:
+    assert (await store.latest()).versions == []
+    until = await lease(store)
+    await store.append(version(1, "first"), "ledger:1", until)
+    await store.append(version(1, "second"), "ledger:1", until)
+    await store.append(version(2, "third"), "ledger:2", until)
+    await store.append(version(2, "late"), "another token", until)  # as if the first token had been forgotten
+    assert list((await store.since(1)).versions) == [version(1, "first"), version(2, "third")]
+    assert list((await store.since(3)).versions) == []
+    assert list((await store.latest()).versions) == [version(2, "third")]
+
+
+async def test_what_comes_after_its_lease_is_not_applied(store: Store) -> None:
+    over = await lease(store, seconds=-1)
+    with pytest.raises(LeaseOver):
+        await store.insert("usage", usage_rows(1), "a", over)
+    with pytest.raises(LeaseOver):
+        await store.append(version(1, "x"), "ledger:1", over)
+    assert await store.present("usage", [Range("llm.usage", 0, 0, 9)]) == set()
+    assert (await store.latest()).versions == []
+
+
+async def test_a_refused_block_leaves_nothing_and_a_probe_keeps_nothing(store: Store) -> None:
+    until = await lease(store)
+    good: Sequence[Row] = usage_rows(1, 2)
+    bad = [(f"{POISON} usage", *usage_rows(3)[0][1:])]
+    with pytest.raises(Refused):
+        await store.insert("usage", [*good, *bad], "a", until)
+    with pytest.raises(Refused):
+        await store.probe("usage", [*good, *bad])
+    await store.probe("usage", good)
+    assert await store.present("usage", [Range("llm.usage", 0, 0, 9)]) == set()
+    await store.insert("usage", good, "a", until)
+    assert len(await store.present("usage", [Range("llm.usage", 0, 0, 9)])) == 2
+
+
+async def test_writers_advance_the_ledger_one_at_a_time_and_none_is_lost(store: Store) -> None:
+    registers = [Register(store, Patience(NoMetrics()), f"w{n}", time.monotonic) for n in range(4)]
+
+    async def advance(number: int, register: Register) -> None:
+        for turn in range(10):
+            made = Intent(id=f"{number}-{turn}", ranges=(Range("t", number, turn, turn + 1),), mapping=1)
+            await register.advance(lambda state, made=made: state.finish("none").intend(made))  # type: ignore[misc]
+            await register.advance(lambda state, made=made: state.finish(made.id))  # type: ignore[misc]
+
+    await asyncio.gather(*(advance(n, r) for n, r in enumerate(registers)))
+    versions = list((await store.since(1)).versions)
+    assert [v.sequence for v in versions] == list(range(1, 81))
+    assert versions[-1].state == State(tips=tuple(Range("t", n, 9, 10) for n in range(4)))
+    stale = Register(store, Patience(NoMetrics()), "stale", time.monotonic)
+    assert stale.version == START
+    with pytest.raises(NotNew):
+        await stale.advance(
+            lambda state: state.intend(Intent(id="x", ranges=(Range("t", 0, 5, 11),), mapping=1))
+        )
+
+
+async def test_several_runners_migrate_once(clickhouse: ClickHouse) -> None:
+    clients = [ClickHouse(clickhouse.access) for _ in range(4)]
+    applied = await asyncio.gather(*(Migrator(client).apply() for client in clients))
+    assert sorted(name for names in applied for name in names) == [m.name for m in migrations()]
+    assert all(s.applied is not None for s in await Migrator(clickhouse).status())
+    for client in clients:
+        await client.close()
+
+
+async def test_a_migration_whose_runner_died_is_taken_again(clickhouse: ClickHouse) -> None:
+    first = Migration(
+        1, "0001_a.sql", "c1", ("CREATE TABLE IF NOT EXISTS {database}.a (x Int8) ENGINE = Log",)
+    )
+    broken = Migration(2, "0002_b.sql", "c2", ("CREATE TABLE {database}.b (x Nonsense) ENGINE = Log",))
+    mended = Migration(2, "0002_b.sql", "c2", ("CREATE TABLE {database}.b (x Int8) ENGINE = Log",))
+    with pytest.raises(Exception, match="Nonsense"):
+        await Migrator(clickhouse, [first, broken]).apply()
+    status = await Migrator(clickhouse, [first, broken]).status()
+    assert [s.applied is not None for s in status] == [True, False]
+    taken = Migrator(clickhouse, [first, mended], stuck_ms=0)
+    assert await taken.apply() == ["0002_b.sql"]
+
+
+async def test_an_applied_migration_that_changed_is_refused(clickhouse: ClickHouse) -> None:
+    await Migrator(clickhouse).apply()
+    changed = [Migration(m.version, m.name, "other", m.statements) for m in migrations()]
+    with pytest.raises(MigrationFailed, match=r"0001_tables.sql was changed"):
+        await Migrator(clickhouse, changed).apply()
+
+
+async def test_tables_that_differ_are_named(clickhouse: ClickHouse) -> None:
+    await Migrator(clickhouse).apply()
+    await clickhouse.command(f"ALTER TABLE {clickhouse.access.database}.usage DROP COLUMN error_class")
+    await clickhouse.command(f"ALTER TABLE {clickhouse.access.database}.usage MODIFY COLUMN tries UInt64")
+    with pytest.raises(
+        SchemaDiffers, match=r"usage.tries is UInt64, not UInt32; usage.error_class is missing"
+    ):
+        await ClickHouseStore(clickhouse).verify()
+
+
+async def test_every_table_and_column_is_documented_in_clickhouse(clickhouse: ClickHouse) -> None:
+    await Migrator(clickhouse).apply()
+    database = clickhouse.access.database
+    bare = await clickhouse.query(
+        "SELECT table || '.' || name FROM system.columns WHERE database = {d:String} AND comment = '' "
+        "UNION ALL SELECT name FROM system.tables WHERE database = {d:String} AND comment = ''",
+        {"d": database},
+    )
+    assert bare == []
