@@ -35,18 +35,20 @@ class Status:
 
 
 class Migrator:
-    """Applies `steps` (by default the bundled ones) over one client."""
+    """Applies `steps` (by default the bundled ones). One that was started `stuck_ms` ago and isn't applied is free."""
 
     def __init__(
         self,
         clickhouse: ClickHouse,
         steps: Sequence[Migration] | None = None,
+        stuck_ms: int = _STUCK_MS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._clickhouse = clickhouse
         self._database = clickhouse.access.database
         self._steps = migrations() if steps is None else tuple(steps)
         self._runner = uuid.uuid4().hex
+        self._stuck_ms = stuck_ms
         self._sleep = sleep
 
     async def apply(self) -> list[str]:
@@ -76,7 +78,7 @@ class Migrator:
             if any(e["event"] == "applied" for e in mine):
                 return False
             last = mine[-1] if mine else None
-            if last is not None and last["now_ms"] - last["at_ms"] < _STUCK_MS:
+            if last is not None and last["now_ms"] - last["at_ms"] < self._stuck_ms:
                 await self._sleep(_POLL_S)
                 continue
             await self._note(step, "started", f"migration:{step.version}:{len(mine)}")
@@ -125,8 +127,3 @@ async def migrate(access: Access) -> list[str]:
         return await Migrator(clickhouse).apply()
     finally:
         await clickhouse.close()
-
-
-def migrate_to_latest(access: Access) -> list[str]:
-    """The same for callers without an event loop."""
-    return asyncio.run(migrate(access))

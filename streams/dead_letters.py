@@ -21,18 +21,7 @@ def dead_letter(
     request_id: str | None = None,
 ) -> DeadLetter:
     """The dead letter of a record; its id is where the record lies, so that making it again makes the same one."""
-    headers = [Header(key=k, value=v) for k, v in inbound.headers]
-    value, key = inbound.value, inbound.key
-    cut: list[str] = []
-    if value is not None and len(value) > _MOST_BYTES:
-        cut.append(f"the first {_MOST_BYTES} of {len(value)} bytes of its value")
-        value = value[:_MOST_BYTES]
-    if key is not None and len(key) > _MOST_KEY:
-        cut.append(f"the first {_MOST_KEY} of {len(key)} bytes of its key")
-        key = key[:_MOST_KEY]
-    if sum(len(h.key) + len(h.value or b"") for h in headers) > _MOST_HEADERS:
-        cut.append("none of its headers")
-        headers = []
+    key, value, headers, cut = _kept(inbound)
     if cut:
         message += f" (kept: {', '.join(cut)}; the original lies at its offset)"
     return DeadLetter(
@@ -52,3 +41,20 @@ def dead_letter(
         claimed_tenant=claimed_tenant and claimed_tenant[:_MOST_NAME],
         request_id=request_id and request_id[:_MOST_NAME],
     )
+
+
+def _kept(inbound: Inbound) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
+    """Key, value and headers as far as a letter can hold them, and what is said of those that were cut."""
+    key, value = inbound.key, inbound.value
+    headers = [Header(key=k, value=v) for k, v in inbound.headers]
+    cut: list[str] = []
+    if value is not None and len(value) > _MOST_BYTES:
+        cut.append(f"the first {_MOST_BYTES} of {len(value)} bytes of its value")
+        value = value[:_MOST_BYTES]
+    if key is not None and len(key) > _MOST_KEY:
+        cut.append(f"the first {_MOST_KEY} of {len(key)} bytes of its key")
+        key = key[:_MOST_KEY]
+    if sum(len(h.key) + len(h.value or b"") for h in headers) > _MOST_HEADERS:
+        cut.append("none of its headers")
+        headers = []
+    return key, value, headers, cut

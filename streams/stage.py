@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.names import TENANT_EVENTS
 from streams import faust_adapter
@@ -58,19 +59,26 @@ class Stage:
             for part, mark in marks.items():
                 position = await faust_adapter.position(self.app, part) if before.get(part) == mark else None
                 # Looking once is enough: what lies there may be nothing but a transaction's marker.
-                if position is not None and position > mark and looked_at.get(part) != (mark, position):
+                if position is None or position <= mark or looked_at.get(part) == (mark, position):
+                    continue
+                if await self._read_again(brokers, part, mark, position):
                     looked_at[part] = mark, position
-                    await self._read_again(brokers, part, mark, position)
             before = marks
 
-    async def _read_again(self, brokers: str, part: Part, mark: int, position: int) -> None:
-        skipped = await read_range(brokers, TopicPartition(*part), mark, position)
+    async def _read_again(self, brokers: str, part: Part, mark: int, position: int) -> bool:
+        """False where the broker doesn't answer: look again later."""
+        try:
+            skipped = await read_range(brokers, TopicPartition(*part), mark, position)
+        except KafkaError as error:
+            log.warning("%s-%d: looking for skipped records waits: %r", *part, error)
+            return False
         if skipped and self.marks().get(part) == mark:
             log.warning(
                 "%s-%d: %d records from offset %d were skipped, read again", *part, len(skipped), mark
             )
             for inbound in skipped:
                 self.put(inbound)
+        return True
 
 
 class Feeder:

@@ -38,7 +38,7 @@ def _rounds() -> list[tuple[str, ...]]:
     return [tuple(p for p in points if p) for points in itertools.zip_longest(*by_stage)]
 
 
-def test_every_boundary_is_there() -> None:
+async def test_every_boundary_is_there() -> None:
     """At least twenty crash points, and some in each stage that could lose or double something."""
     assert len(POINTS) >= 20
     assert {_stage(point) for point in POINTS} == set(STAGES)

@@ -29,6 +29,8 @@ Id = tuple[str, str]
 """Tenant and request id."""
 Lies = tuple[str, int, int]
 """Topic, partition, offset."""
+Wire = tuple[bytes | None, bytes, dict[str, bytes]]
+"""Key, value and headers of a record."""
 
 _EVENTS: Final[dict[str, tuple[type[msgspec.Struct], ...]]] = {
     names.TENANT_EVENTS: (ClassifiedRequest, Outcome, Control),
@@ -42,7 +44,8 @@ _EVENTS: Final[dict[str, tuple[type[msgspec.Struct], ...]]] = {
 
 @dataclass
 class Evidence:
-    """Events by kind, in the order of their offsets within a partition. `copies` are raw: event ids by topic."""
+    """Events by kind, in the order of their offsets within a partition. `copies` are event ids by reply topic;
+    `wire` holds records with an event id as they lie on their topics."""
 
     codec: Codec
     reader: AIOKafkaConsumer
@@ -56,6 +59,7 @@ class Evidence:
     copies: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     lies: dict[str, set[Lies]] = field(default_factory=lambda: defaultdict(set))
     _next: dict[TopicPartition, int] = field(default_factory=dict)
+    wire: dict[str, dict[str, Wire]] = field(default_factory=lambda: defaultdict(dict))
     unreadable: set[Lies] = field(default_factory=set)
     progress: dict[int, Progress] = field(default_factory=dict)
 
@@ -94,6 +98,8 @@ class Evidence:
                 if isinstance(change, Progress):
                     self.progress[tp.partition] = change
             return
+        if event_id := headers.get(names.HEADER_EVENT_ID):
+            self.wire[tp.topic][event_id.decode()] = key, value, headers
         if tp.topic not in _EVENTS:
             self.copies[tp.topic].append(headers[names.HEADER_EVENT_ID].decode())
             return

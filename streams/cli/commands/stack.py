@@ -67,7 +67,9 @@ def doctor(as_json: Json = False) -> None:
 
 
 def demo(
-    requests: Annotated[int, typer.Option("--requests", "-n", min=12, help="Requests to publish.")] = 72,
+    requests: Annotated[
+        int, typer.Option("--requests", "-n", min=12, help="Good requests; bad ones come on top.")
+    ] = 60,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
     as_json: Json = False,
 ) -> None:
