@@ -19,6 +19,7 @@ LEDGER: Final = Table(
     ("UInt64", "String", "LowCardinality(String)", "String", "String", "UInt16"),
 )
 _KEPT_PARTITIONS: Final = 3
+_TRIM_EVERY: Final = 10_000
 
 
 class SchemaDiffers(Exception):
@@ -75,6 +76,8 @@ class ClickHouseStore:
             version.format_version,
         )
         await self._clickhouse.insert(LEDGER, [row], token, lease)
+        if version.sequence % _TRIM_EVERY == 0:
+            await self.trim()
 
     async def insert(self, table: str, rows: Sequence[Row], token: str, lease: int) -> None:
         await self._clickhouse.insert(TABLES[table], rows, token, lease)

@@ -115,7 +115,8 @@ async def test_long_calls_outlive_the_orderly_end_of_their_owner(pipeline: Pipel
 
 async def test_a_hanging_call_does_not_have_the_others_made_again(pipeline: Pipeline, prefix: str) -> None:
     """The first call hangs while 500 finish, then its worker is killed: none of the 500 is called again."""
-    [hanging] = requests(f"{prefix}-hang", 1, tenant=FAILING, model="slow", prompt=f"{prefix} [[hang]]")
+    prompt = f"{prefix} [[hang]]"
+    [hanging] = requests(f"{prefix}-hang", 1, tenant=FAILING, model="slow", prompt=prompt, reply_topic=None)
     await pipeline.publish(hanging)
 
     async def hangs() -> bool:

@@ -137,6 +137,15 @@ async def test_writers_advance_the_ledger_one_at_a_time_and_none_is_lost(store: 
         )
 
 
+async def test_old_versions_are_dropped_and_the_last_ones_stay(clickhouse: ClickHouse) -> None:
+    await Migrator(clickhouse).apply()
+    store = ClickHouseStore(clickhouse)
+    for sequence in range(50_001, 700_000, 100_000):
+        await store.append(version(sequence, str(sequence)), f"ledger:{sequence}", await lease(store))
+    await store.append(version(700_000, "round"), "ledger:700000", await lease(store))
+    assert [v.sequence for v in (await store.since(0)).versions] == [550_001, 650_001, 700_000]
+
+
 async def test_several_runners_migrate_once(clickhouse: ClickHouse) -> None:
     clients = [ClickHouse(clickhouse.access) for _ in range(4)]
     applied = await asyncio.gather(*(Migrator(client).apply() for client in clients))

@@ -18,9 +18,13 @@ _log = logging.getLogger(__name__)
 
 
 class ControlState:
-    """What the commands so far add up to. `changed` is called after each, `cancel` with tenant and request."""
+    """What the commands so far add up to. `changed` is called after each, `cancel` with tenant and request.
 
-    def __init__(self) -> None:
+    `model_id` gives the id that a model's alias stands for, and other names as they are.
+    """
+
+    def __init__(self, model_id: Callable[[str], str] = lambda name: name) -> None:
+        self._model_id = model_id
         self.paused_models: set[str] = set()
         self.paused_tenants: set[str] = set()
         self.changed: list[Callable[[], None]] = []
@@ -36,7 +40,8 @@ class ControlState:
         kind, _, rest = (key or b"").decode(errors="replace").partition(":")
         if kind == "pause":
             scope, _, name = rest.partition(":")
-            paused = self.paused_models if scope == "model" else self.paused_tenants
+            of_model = scope == "model"
+            paused, name = (self.paused_models, self._model_id(name)) if of_model else (self.paused_tenants, name)
             if command is not None and command.command == "pause":
                 paused.add(name)
             else:

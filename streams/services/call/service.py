@@ -73,7 +73,7 @@ class CallService:
         allow_connections()
         spare_the_collector()
         journal = Journal(make_producer(self._settings.brokers), self._codec)
-        state = ControlState()
+        state = ControlState(lambda name: self._configs.active()[1].resolve(name) or name)
         control = ControlReader(self._settings.brokers, self._codec, state)
         async with Sessions.make() as sessions:
             await journal.start()

@@ -43,3 +43,13 @@ def test_cancels_are_bounded() -> None:
     for number in range(70_000):
         state.apply(b"cancel:1", command("cancel", tenant="t", request_id=str(number)))
     assert not state.cancelled("t", "0") and state.cancelled("t", "69999")
+
+
+def test_an_alias_stands_for_its_model() -> None:
+    """Whichever name pauses, each of them resumes."""
+    state = ControlState(lambda name: {"quick": "fast"}.get(name, name))
+    for paused, resumed in (("quick", "fast"), ("fast", "quick")):
+        state.apply(f"pause:model:{paused}".encode(), command("pause", model=paused))
+        assert state.paused_models == {"fast"}
+        state.apply(f"pause:model:{resumed}".encode(), command("resume", model=resumed))
+        assert state.paused_models == set()
