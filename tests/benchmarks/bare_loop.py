@@ -14,7 +14,8 @@ import orjson
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from streams.services.call.service import allow_connections, make_session
+from processors.providers.sessions import Sessions
+from streams.services.call.service import allow_connections
 
 
 async def main(brokers: str, source: str, target: str, url: str, concurrency: int) -> None:
@@ -27,13 +28,13 @@ async def main(brokers: str, source: str, target: str, url: str, concurrency: in
     free = asyncio.Semaphore(concurrency)
     running: set[asyncio.Task[None]] = set()
 
-    async with make_session() as session:
+    async with Sessions.make() as sessions:
 
         async def one(key: bytes, prompt: bytes) -> None:
             body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt.decode()}]}
             text: list[str] = []
             try:
-                async with session.post(f"{url}/chat/completions", data=orjson.dumps(body)) as answer:
+                async with sessions.kept.post(f"{url}/chat/completions", data=orjson.dumps(body)) as answer:
                     async for line in answer.content:
                         if line.startswith(b"data: {"):
                             choices = orjson.loads(line[6:])["choices"]
