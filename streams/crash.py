@@ -14,7 +14,6 @@ CrashPoint = Literal[
     "route.before_transaction",
     "route.before_outputs",
     "route.after_outputs",
-    "route.after_offsets",
     "route.after_commit",
     "call.before_started",
     "call.after_started",

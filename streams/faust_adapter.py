@@ -2,7 +2,8 @@
 
 What it changes, and why:
 - every consumer reads `read_committed`; Faust hard-codes read_uncommitted;
-- a fetch waits milliseconds for more, not the 1.5 s that Faust hard-codes;
+- fetches are paced by the traffic (`streams.fetch_pace`), not by the 1.5 s that Faust hard-codes;
+- a record is handed over by a plain call, not by two tasks;
 - on revocation Faust waits for ever for events taken with `noack()`; here a hook lets go of them instead;
 - offsets are committed by the stages, never by Faust: agents use `stream.noack().events()`;
 - a partition is paused at the level of aiokafka; Faust's own `pause_partitions()` loses data;
@@ -21,20 +22,33 @@ from typing import Any, Final, NoReturn, Protocol, cast
 
 import faust
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams import group_offsets  # noqa: F401  (makes committed() tell the truth)
+from streams.fetch_pace import pace_fetches
 from streams.settings import Settings
 
 MAX_POLL_RECORDS: Final = 50
 MAX_PARTITIONS: Final = 64
 EXIT_CRASHED: Final = 70
-# A partition whose records were just consumed is fetched again only when the long poll for the others returns.
-# Faust's 1.5 s made that the latency of a lightly loaded worker.
-FETCH_MAX_WAIT_MS: Final = 20
+_MOVED_ON: Final = (
+    CommitFailedError,
+    ConsumerNotStarted,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 
 class Hooks(Protocol):
@@ -53,12 +67,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = self.isolation_level
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
     async def on_start(self) -> None:
         await super().on_start()
         cast(_Consumer, self.consumer).membership.watch(self._consumer)
+        pace_fetches(self._consumer)
 
 
 class _Consumer(driver.Consumer):
@@ -77,6 +91,24 @@ class _Consumer(driver.Consumer):
         except Exception as error:
             crash(error)
         self._unacked_messages.clear()
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand what was fetched to the agents.
+
+        Faust wraps the hand-over of each record into two tasks, so that a full buffer can't stop a rebalance; agents
+        here take whatever comes and never wait, so that a buffer is never full for long.
+        """
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await self.sleep(0)
+                async for tp, message in self.getmany(timeout=1.0):
+                    read = self._read_offset[tp]
+                    if read is None or message.offset >= read:
+                        await self.callback(message)
+                        self._read_offset[tp] = message.offset
+        except (asyncio.CancelledError, ConsumerStoppedError):
+            if not self.app.should_stop:
+                raise
 
 
 class _Transport(driver.Transport):
@@ -209,10 +241,20 @@ def membership_proof(app: StageApp, source: str) -> Callable[[int], Awaitable[No
 
 
 async def commit(app: StageApp, offsets: dict[tuple[str, int], int]) -> bool:
-    """Commit offsets with the group's fencing; False when the partitions have moved on."""
-    return bool(
-        await _consumer_of(app)._thread.commit({TP(*part): offset for part, offset in offsets.items()})
-    )
+    """Commit offsets with the group's fencing; False when the partitions have moved on. Raises KafkaError.
+
+    Faust's own commit ends the worker for any error, a broker that restarts among them.
+    """
+    thread = _consumer_of(app)._thread
+    try:
+        consumer = thread._ensure_consumer()
+        owned = consumer.assignment()
+        mine = {tp: offset for part, offset in offsets.items() if (tp := TopicPartition(*part)) in owned}
+        if mine:
+            await thread.call_thread(consumer.commit, mine)
+    except _MOVED_ON:
+        return False
+    return bool(mine)
 
 
 def end_offsets(app: StageApp) -> dict[tuple[str, int], int]:

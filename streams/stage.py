@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -19,6 +19,8 @@ from streams.outbox.reading import read_range
 log = logging.getLogger(__name__)
 
 Part = tuple[str, int]
+_COMMIT_EVERY_S: Final = 0.5
+_LAST_COMMIT_S: Final = 1.0
 
 
 async def _nothing() -> None:
@@ -28,22 +30,51 @@ async def _nothing() -> None:
 @dataclass
 class Stage:
     """What a stage's agent file gives the worker. `marks` are the next offsets of the open partitions; `put` hands
-    over a record and `idle` says that none of a partition waits."""
+    over a record and `idle` says that none of a partition waits; `on_revoked` returns the last marks."""
 
     app: StageApp
     put: Callable[[Inbound], object]
     idle: Callable[[Part], bool]
     on_assigned: Callable[[set[Part]], Awaitable[None]]
-    on_revoked: Callable[[], Awaitable[None]]
+    on_revoked: Callable[[], Awaitable[dict[Part, int]]]
     marks: Callable[[], dict[Part, int]]
     on_stop: Callable[[], Awaitable[None]] = _nothing
     ready: Callable[[], bool] = lambda: True
     refresh: Callable[[], None] = lambda: None
+    after_commit: Callable[[], None] = lambda: None
+    committed: dict[Part, int] = field(default_factory=dict)
 
     def lag(self) -> dict[Part, int]:
         """Records of each open partition that are not processed yet."""
         ends, marks = faust_adapter.end_offsets(self.app), self.marks()
         return {part: max(0, ends.get(part, mark) - mark) for part, mark in marks.items()}
+
+    async def revoke(self) -> None:
+        """Let go of every partition, and commit how far they have come."""
+        marks = await self.on_revoked()
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_S):
+                await self._commit(marks)
+        except (KafkaError, TimeoutError) as error:
+            log.info("the last marks aren't committed (%r): their records come once more", error)
+        self.committed.clear()
+
+    async def follow(self, every_s: float = _COMMIT_EVERY_S) -> None:
+        """Commit the marks, for ever. A lost commit costs repetitions, which route (or the outbox) knows."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self._commit(self.marks())
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                log.warning("marks not committed yet: %r", error)
+
+    async def _commit(self, marks: dict[Part, int]) -> None:
+        due = {part: mark for part, mark in marks.items() if self.committed.get(part) != mark}
+        if due and await faust_adapter.commit(self.app, due):
+            self.committed |= due
+            self.after_commit()
 
     async def heal(self, brokers: str, every_s: float = 5.0) -> None:
         """Read again, for ever, what the consumer passed over at the end of a partition.

@@ -3,6 +3,9 @@
 from schemas.config import Config, Tenant
 from schemas.records import ClassifiedRequest, Problem, RequestEvent
 
+# Made once: a model's validation takes longer than the rest of a decision.
+_ANYONE = Tenant()  # type: ignore[call-arg]
+
 
 def candidates_of(record: ClassifiedRequest, config: Config) -> tuple[list[str], str] | Problem:
     """Model ids, best first and at least one, with the reason for the audit trail; or why there are none.
@@ -33,7 +36,7 @@ def candidates_of(record: ClassifiedRequest, config: Config) -> tuple[list[str],
 
 
 def _allowed(config: Config, tenant: str) -> list[str]:
-    listed = config.tenants.get(tenant, Tenant()).models  # type: ignore[call-arg]
+    listed = config.tenants.get(tenant, _ANYONE).models
     if listed is None:
         return list(config.models)
     return [m for name in listed if (m := config.resolve(name)) is not None]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from processors.route.open_request import OpenRequest
-from schemas.config import Config, Tenant
+from schemas.config import Config
 from schemas.names import OnUnknown
 from schemas.records import ErrorInfo, Outcome
 
@@ -56,9 +56,10 @@ class Quarantine:
 
 def on_unknown(record: OpenRequest, config: Config) -> OnUnknown:
     """What to do about an attempt of unknown end: the tenant's word, else the model's, else the default."""
-    tenant = config.tenants.get(record.tenant, Tenant())  # type: ignore[call-arg]
+    tenant = config.tenants.get(record.tenant)
     model = config.models.get(record.model or "")
-    return tenant.on_unknown or (model.on_unknown if model else None) or config.defaults.on_unknown
+    told = (tenant.on_unknown if tenant else None) or (model.on_unknown if model else None)
+    return told or config.defaults.on_unknown
 
 
 def next_step(record: OpenRequest, outcome: Outcome, config: Config, now: int) -> End | Again | Quarantine:

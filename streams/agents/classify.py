@@ -9,6 +9,7 @@ from processors.clock import SystemClock
 from schemas.names import CONTROL, REQUESTS
 from streams import faust_adapter
 from streams.classifier import Classifier, ClassifyPipeline
+from streams.crash import crash_point
 from streams.faust_adapter import StageApp
 from streams.outbox.reading import inbound_of
 from streams.settings import Settings
@@ -30,7 +31,6 @@ async def build(settings: Settings, parts: Parts) -> Stage:
         producer,
         brokers=settings.brokers,
         group=str(app.conf.id),
-        commit=lambda offsets: faust_adapter.commit(app, offsets),
     )
     feeder = Feeder(app)
     running = asyncio.create_task(pipeline.run(feeder.resume_if_low), name="classify")
@@ -46,11 +46,12 @@ async def build(settings: Settings, parts: Parts) -> Stage:
         running.cancel()
         await producer.stop()
 
-    async def revoked() -> None:
+    async def revoked() -> dict[tuple[str, int], int]:
         feeder.forget()
-        await pipeline.close()
+        return await pipeline.close()
 
     return Stage(
         app, put=pipeline.put, idle=pipeline.idle, on_assigned=pipeline.open, on_revoked=revoked, on_stop=stop,
         ready=pipeline.is_open, marks=lambda: pipeline.marks,
+        after_commit=lambda: crash_point("classify.after_commit"),
     )  # fmt: skip

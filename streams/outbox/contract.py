@@ -93,7 +93,7 @@ class PartitionBroker(Protocol):
         """The committed changelog of the partition, from its start to its end."""
 
     async def committed(self) -> int:
-        """The offset from which to process; call it after `open`, when the old owner can't move it."""
+        """The offset from which to process; call it after `changelog`, when the old owner can't move it."""
 
     async def end_offset(self) -> int:
         """The end of the committed input."""

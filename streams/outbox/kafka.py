@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import struct
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import aiokafka.producer.sender as sender
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -20,11 +21,15 @@ from aiokafka.errors import (
 )
 
 from streams.crash import crash_point
+from streams.outbox.batches import send_all
 from streams.outbox.contract import Fenced, Inbound, Outbound, Transient
 from streams.outbox.reading import committed_offsets, make_reader, read_changelog, read_range
 
 # aiokafka waits this long for the previous transaction's markers; its own 20 ms would cap us at 40 a second.
 sender.BACKOFF_OVERRIDE = 0.002
+
+POSITION_KEY: Final = b"\0position"
+_POSITION: Final = struct.Struct(">BQ")  # format version, offset
 
 T = TypeVar("T")
 _FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState, TransactionCoordinatorFenced)
@@ -68,8 +73,26 @@ def _is_fencing(error: BaseException | None) -> bool:
     return False
 
 
+class UnreadablePosition(Exception):
+    """A newer version wrote where the partition goes on; this one must not guess."""
+
+
+def position_of(value: bytes | None) -> int | None:
+    """The input offset in a position record. Raises UnreadablePosition for another format."""
+    if value is None:
+        return None
+    if len(value) != _POSITION.size or value[0] != 1:
+        raise UnreadablePosition(f"a position of format {value[:1].hex()}: run the version that wrote it")
+    return int(_POSITION.unpack(value)[1])
+
+
 class KafkaPartitionBroker:
-    """See `PartitionBroker`."""
+    """See `PartitionBroker`.
+
+    Where the input goes on is a record of the changelog, written in each transaction beside the state that it
+    belongs to. The group's committed offset follows (`Stage.commit_marks`) for those who look at lag, and counts
+    only where the changelog has no position yet.
+    """
 
     def __init__(self, topics: OutboxTopics, partition: int) -> None:
         self._topics = topics
@@ -85,6 +108,7 @@ class KafkaPartitionBroker:
             acks="all",
         )
         self._reader = make_reader(topics.brokers, topics.isolation_level, topics.group_id)
+        self._position: int | None = None
 
     async def open(self) -> None:
         """Start the producer: InitProducerId fences the previous owner."""
@@ -92,16 +116,22 @@ class KafkaPartitionBroker:
         await _guard(self._reader.start())
 
     async def changelog(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
-        """Read the state topic's partition to its end."""
+        """Read the state topic's partition to its end; the position is kept here."""
         records = read_changelog(self._reader, self._state)
         while True:
             try:
-                yield await _guard(anext(records))
+                key, value = await _guard(anext(records))
             except StopAsyncIteration:
                 return
+            if key == POSITION_KEY:
+                self._position = position_of(value)
+            else:
+                yield key, value
 
     async def committed(self) -> int:
-        """The group's committed offset, or the beginning of the input."""
+        """The changelog's position, else the group's committed offset, else the beginning of the input."""
+        if self._position is not None:
+            return self._position
         return (await _guard(committed_offsets(self._reader, [self._source])))[self._source]
 
     async def end_offset(self) -> int:
@@ -134,16 +164,12 @@ class KafkaPartitionBroker:
         producer, state = self._producer, self._state
         await producer.begin_transaction()
         crash_point("route.before_outputs")
-        sent = [
-            await producer.send(o.topic, o.value, key=o.key, partition=o.partition, headers=list(o.headers))
-            for o in outputs
-        ]
-        sent += [await producer.send(state.topic, v, key=k, partition=state.partition) for k, v in changes]
-        await asyncio.gather(*sent)
-        crash_point("route.after_outputs")
+        records = [*outputs, *(Outbound(state.topic, k, v, partition=state.partition) for k, v in changes)]
         if offset is not None:
-            await producer.send_offsets_to_transaction({self._source: offset}, self._topics.group_id)
-        crash_point("route.after_offsets")
+            position = _POSITION.pack(1, offset)
+            records.append(Outbound(state.topic, POSITION_KEY, position, partition=state.partition))
+        await asyncio.gather(*await send_all(producer, records, self._topics.max_request_size))
+        crash_point("route.after_outputs")
         await producer.commit_transaction()
 
     async def _abort_quietly(self) -> None:

@@ -83,24 +83,29 @@ class Outbox:
             self._paused.discard(partition)
             self._resume(partition)
 
-    async def close(self) -> None:
-        """Stop every writer: running transactions end, or are aborted after `stop_within_s` seconds."""
+    async def close(self) -> dict[tuple[str, int], int]:
+        """Stop every writer: running transactions end, or are aborted after `stop_within_s` seconds.
+
+        Returns the next offset of each partition whose writer had opened it.
+        """
         closing = list(self._writers.values())
         self._writers.clear()
         self._early.clear()
         self._paused.clear()
-        if not closing:
-            return
+        marks = {}
         for writer, _ in closing:
             writer.stop()
         tasks = [task for _, task in closing]
-        _, late = await asyncio.wait(tasks, timeout=self._stop_within_s)
+        late = (await asyncio.wait(tasks, timeout=self._stop_within_s))[1] if tasks else set()
         for task in late:
             task.cancel()
         if late:
             await asyncio.wait(late)
         for writer, _ in closing:
             self._observer.closed(writer.partition)
+            if writer.next_offset:
+                marks[self._source, writer.partition] = writer.next_offset
+        return marks
 
     def idle(self, part: tuple[str, int]) -> bool:
         """True when nothing of the partition waits here."""

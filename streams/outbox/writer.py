@@ -198,7 +198,8 @@ class PartitionWriter:
 
     async def _transact(self, batch: list[Inbound]) -> None:
         if self._failures.get(batch[0].offset, 0) >= self._limits.poison_failures:
-            return await self._give_up(batch)
+            self.buffer.put_back(batch[1:])
+            return await self._give_up(batch[0])
         started = self._now()
         try:
             await self._machine.prepare(batch)
@@ -227,13 +228,15 @@ class PartitionWriter:
         self.buffer.put_back(batch)
         raise _BatchFailed from error
 
-    async def _give_up(self, batch: list[Inbound]) -> None:
-        poisoned, rest = batch[0], batch[1:]
-        self.buffer.put_back(rest)
+    async def _give_up(self, poisoned: Inbound) -> None:
         with contextlib.suppress(Exception):  # where even decoding fails, it is given up undecoded
             await self._machine.prepare([poisoned])
         outputs = self._machine.poison(poisoned, self._last_error)
-        await self._broker.write(outputs, self._machine.flush(), poisoned.offset + 1)
+        try:
+            await self._broker.write(outputs, self._machine.flush(), poisoned.offset + 1)
+        except (Fenced, Transient):
+            self.buffer.put_back([poisoned])
+            raise
         self._next = poisoned.offset + 1
         self._failures.clear()
         self._observer.poisoned(self.partition, poisoned.offset)

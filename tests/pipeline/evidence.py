@@ -23,6 +23,7 @@ from schemas.records import (
     UsageEvent,
 )
 from schemas.signals import Invalid
+from streams.outbox.kafka import POSITION_KEY
 from streams.topics import TopicSpec
 
 Id = tuple[str, str]
@@ -94,7 +95,7 @@ class Evidence:
     async def _take(self, tp: TopicPartition, message: "object") -> None:
         key, value, headers = message.key, message.value, dict(message.headers)  # type: ignore[attr-defined]
         if tp.topic == names.ROUTE_STATE:
-            for change in read_state(key, value):
+            for change in read_state(key, value) if key != POSITION_KEY else ():
                 if isinstance(change, Progress):
                     self.progress[tp.partition] = change
             return

@@ -118,3 +118,13 @@ async def test_only_a_record_too_large_is_the_records_fault() -> None:
     assert await translated(IllegalOperation("no transaction")) is Fenced
     assert await translated(wrapped) is Fenced
     assert await translated(MessageSizeTooLargeError()) is MessageSizeTooLargeError
+
+
+async def test_a_poison_record_whose_end_is_not_written_is_given_up_after_the_reopening() -> None:
+    log = Log([Inbound("in", 0, 0, 0, b"key", b"poison")], iter(["lost"]))
+    rig = Rig(log, lambda _: Counting())
+    rig.outbox.put(log.records[0])
+    rig.outbox.open([0])
+    await turns(lambda: log.offset == 1)
+    assert [o.topic for o in log.outputs] == ["dead"]
+    await rig.outbox.close()
