@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     app_id: str = "sluice"
     home: Path = Path.home() / ".sluice"
     cache_dir: Path = Path.home() / ".cache" / "sluice"
+    well_known_ports: bool = True
     web_host: str = "127.0.0.1"
     web_port: int = 0
     worker_name: str = ""
@@ -40,18 +41,23 @@ def get_settings() -> Settings:
 def resolve_secret(reference: str) -> str:
     """The value behind `env:NAME` or `file:PATH`.
 
-    Raises ValueError, which names the reference and never a value, when there is nothing behind it.
+    Spaces and line ends around it aren't part of it. Raises ValueError, which names the reference and never a
+    value, when there is nothing behind it, or something that no HTTP header can hold.
     """
     kind, _, rest = reference.partition(":")
     if kind == "env":
         value = os.environ.get(rest)
         if value is None:
             raise ValueError(f"secret {reference}: the environment variable {rest} is not set")
-        return value
-    try:
-        return Path(rest).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ValueError(f"secret {reference}: the file can't be read ({error.strerror})") from error
+    else:
+        try:
+            value = Path(rest).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"secret {reference}: the file can't be read ({error.strerror})") from error
+    value = value.strip()
+    if not value.isprintable():
+        raise ValueError(f"secret {reference}: it holds a control character")
+    return value
 
 
 def child_environment(**overrides: str) -> dict[str, str]:

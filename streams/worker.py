@@ -64,10 +64,11 @@ class _Hooks:
         await self.stage.on_assigned(parts)
 
     async def on_revoked(self) -> None:
-        await self.stage.on_revoked()
+        await self.stage.revoke()
 
 
 def _run_faust(name: str, settings: Settings) -> None:
+    sys.setswitchinterval(0.0005)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -79,12 +80,14 @@ def _run_faust(name: str, settings: Settings) -> None:
     )
     loop.run_until_complete(health.start())
     faust_adapter.attach(stage.app, _Hooks(stage))
-    healing = loop.create_task(stage.heal(settings.brokers), name="heal")
-    healing.add_done_callback(faust_adapter.crash_if_failed)
+    beside = [loop.create_task(work) for work in (stage.heal(settings.brokers), stage.follow())]
+    for task in beside:
+        task.add_done_callback(faust_adapter.crash_if_failed)
 
     @stage.app.on_before_shutdown.connect(weak=False)
     async def _stop(sender: object, **kwargs: object) -> None:
-        healing.cancel()
+        for task in beside:
+            task.cancel()
         await stage.on_stop()
         await health.stop()
         await parts.close()
@@ -98,11 +101,15 @@ def _ready(stage: Stage) -> Callable[[], bool]:
 
 def _refresh(name: str, stage: Stage, parts: Parts) -> None:
     stage.refresh()
-    metrics.CONFIG_INFO.clear()
-    metrics.CONFIG_INFO.labels(parts.configs.active()[0]).set(1)
+    _tell_config(parts)
     _LAG_GAUGES[name].clear()
     for (topic, partition), lag in stage.lag().items():
         _LAG_GAUGES[name].labels(f"{topic}-{partition}").set(lag)
+
+
+def _tell_config(parts: Parts) -> None:
+    metrics.CONFIG_INFO.clear()
+    metrics.CONFIG_INFO.labels(parts.configs.active()[0]).set(1)
 
 
 Service = Callable[[asyncio.Event], Awaitable[None]]
@@ -117,7 +124,7 @@ async def _run_service(name: str, settings: Settings) -> None:
     if parts is None:
         return
     run, ready = _service(name, settings, parts)
-    health = HealthServer(settings.web_host, settings.web_port, ready)
+    health = HealthServer(settings.web_host, settings.web_port, ready, lambda: _tell_config(parts))
     await health.start()
     log.info("%s: started", name)
     try:

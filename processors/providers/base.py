@@ -93,6 +93,15 @@ class Adapter(Protocol):
         """What an answer with an error status means; `wait_ms` is the wait the provider asks for."""
 
 
+def told_or_estimated(usage: Usage | None, task: CallTask, output_bytes: int) -> Usage:
+    """The vendor's usage where it told one, else an estimate that keeps what the vendor said instead."""
+    if usage is not None and usage.input_uncached is not None and usage.output is not None:
+        return usage
+    estimated = estimate_usage(task, output_bytes)
+    estimated.raw = usage.raw if usage else None
+    return estimated
+
+
 def estimate_usage(task: CallTask, output_bytes: int) -> Usage:
     """Usage where the vendor told none: input as estimated for routing, output by its bytes; flagged."""
     output = -(-output_bytes // _BYTES_PER_TOKEN)

@@ -5,6 +5,7 @@ sent (name, connection, TLS) or after. The client is an injected `aiohttp.Client
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -13,8 +14,14 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from processors.providers.base import Adapter, Completion, HttpRequest, ProviderFailure, StreamDecoder
-from processors.providers.base import estimate_usage as estimate
+from processors.providers.base import (
+    Adapter,
+    Completion,
+    HttpRequest,
+    ProviderFailure,
+    StreamDecoder,
+    told_or_estimated,
+)
 from processors.providers.failures import failure, not_sent, retry_after_ms
 from processors.providers.watch import CallStopped, Watch
 from schemas.records import CallTask, Usage
@@ -25,6 +32,7 @@ _TIMEOUT_TEXT = {
     "timeout_idle": "the stream stood still for too long",
     "timeout_total": "the call took too long as a whole",
 }
+_log = logging.getLogger(__name__)
 
 
 class Answer(Protocol):
@@ -61,37 +69,66 @@ class Order:
     def spent(self) -> Usage:
         """What the call has used so far: as told by the vendor, else estimated and flagged."""
         if self.decoder is None:
-            return estimate(self.task, 0)
-        return self.decoder.usage or estimate(self.task, self.decoder.output_bytes)
+            return told_or_estimated(None, self.task, 0)
+        return told_or_estimated(self.decoder.usage, self.task, self.decoder.output_bytes)
 
 
 async def call(order: Order) -> Completion:
     """Make the call. Raises ProviderFailure (with usage where it may be paid) or CallStopped."""
+    try:
+        return await _until_stopped(order)
+    except CallStopped:
+        raise
+    except ProviderFailure as problem:
+        if problem.error.maybe_paid and problem.usage is None:
+            problem.usage = order.spent()
+        raise
+    except Exception as error:
+        # The one place that meets hostile answers. Whatever decoding one stumbles over is that call's failure; it
+        # must not end the worker, which would meet the same provider again after each restart.
+        _log.warning("attempt %s: the answer can't be digested", order.task.attempt_id, exc_info=True)
+        indigestible = failure(
+            "provider_error", f"the answer can't be digested ({type(error).__name__}: {error})"
+        )
+        indigestible.usage = order.spent()
+        raise indigestible from error
+    finally:
+        order.watch.close()
+
+
+async def _until_stopped(order: Order) -> Completion:
     try:
         async with asyncio.timeout(None) as scope:
             order.watch.start(scope)
             return await _exchange(order)
     except TimeoutError:
         return _stopped(order)
-    except ProviderFailure as problem:
-        if problem.error.maybe_paid and problem.usage is None:
-            problem.usage = order.spent()
-        raise
-    finally:
-        order.watch.close()
 
 
 def _stopped(order: Order) -> Completion:
     reason = order.watch.reason
     assert reason is not None, "only the watch ends the scope"
     if order.decoder is not None and order.decoder.done:
-        return order.decoder.finish()
+        return _whole(order, order.decoder)
     text = _TIMEOUT_TEXT.get(reason)
     if text is None:
         raise CallStopped(reason) from None
     problem = failure(reason, text)
     problem.usage = order.spent()
     raise problem from None
+
+
+def _whole(order: Order, decoder: StreamDecoder) -> Completion:
+    """The answer, its size looked at once more: an answer that isn't streamed is taken apart only here."""
+    completion = decoder.finish()
+    _check_size(order, decoder)
+    return completion
+
+
+def _check_size(order: Order, decoder: StreamDecoder) -> None:
+    if decoder.output_bytes > order.max_result_bytes:
+        text = f"the result is longer than {order.max_result_bytes} bytes (limits.max_result_bytes)"
+        raise failure("result_too_large", text, retriable=False)
 
 
 async def _exchange(order: Order) -> Completion:
@@ -105,9 +142,7 @@ async def _exchange(order: Order) -> Completion:
         begun = False
         while data := await answer.read():
             deltas = decoder.feed(data)
-            if decoder.output_bytes > order.max_result_bytes:
-                text = f"the result is longer than {order.max_result_bytes} bytes (limits.max_result_bytes)"
-                raise failure("result_too_large", text, retriable=False)
+            _check_size(order, decoder)
             if deltas or begun:
                 order.watch.token()
                 if not begun:
@@ -115,7 +150,7 @@ async def _exchange(order: Order) -> Completion:
                     order.first_token()
             if decoder.done:
                 order.watch.answered()
-        return decoder.finish()
+        return _whole(order, decoder)
 
 
 async def _error_body(answer: Answer) -> bytes:

@@ -110,6 +110,6 @@ def retry_after_ms(headers: dict[str, str], now_ms: int) -> int | None:
 def _until(http_date: str, now_ms: int) -> float:
     try:
         moment = email.utils.parsedate_to_datetime(http_date)
-    except ValueError:
+        return max(0.0, moment.timestamp() - now_ms / 1000)
+    except (ValueError, OverflowError):  # a date beyond the calendar, a zone of years
         return -1
-    return max(0.0, moment.timestamp() - now_ms / 1000)

@@ -11,7 +11,8 @@ from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Usage
 
 _LONGEST_ID = 256
-_PART_BYTES = 16
+# What a part takes in an outcome beside its texts.
+_PART_BYTES = 40
 _FINISH = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
 
@@ -113,13 +114,21 @@ class OpenAiDecoder:
         if part is None:
             part = self._calls[index] = ContentPart(type="tool_call")
             self.output_bytes += _PART_BYTES
-        part.tool_call_id = (call.id or part.tool_call_id or "")[:_LONGEST_ID] or None
+        if call.id:
+            part.tool_call_id = self._named(call.id, part.tool_call_id)
         if call.function is not None:
-            part.tool_name = (call.function.name or part.tool_name or "")[:_LONGEST_ID] or None
+            if call.function.name:
+                part.tool_name = self._named(call.function.name, part.tool_name)
             if call.function.arguments:
                 self._arguments.setdefault(index, []).append(call.function.arguments)
                 self.output_bytes += _size(call.function.arguments)
                 deltas.append(Delta("tool_call", call.function.arguments))
+
+    def _named(self, name: str, before: str | None) -> str:
+        """An id or a name, cut, its size counted in place of the one that was told `before`."""
+        name = name[:_LONGEST_ID]
+        self.output_bytes += _size(name) - _size(before or "")
+        return name
 
     def _parts(self) -> list[ContentPart]:
         parts: list[ContentPart] = []

@@ -160,4 +160,12 @@ def encode(task: CallTask, model: Model) -> HttpRequest:
     wanted = _format(request)
     if wanted is not None:
         body["response_format"] = wanted
-    return HttpRequest("POST", "/chat/completions", {"content-type": "application/json"}, orjson.dumps(body))
+    return HttpRequest("POST", "/chat/completions", {"content-type": "application/json"}, _dumped(body))
+
+
+def _dumped(body: dict[str, Any]) -> bytes:
+    """The body as JSON. orjson reads deeper nesting than it writes: what was valid JSON may fail here."""
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise Invalid("invalid_request", f"the request can't be written as JSON: {error}") from error

@@ -68,6 +68,9 @@ class _ErrorBody(msgspec.Struct):
 
 
 _LONGEST_USAGE = 16 * 1024
+_MOST_TOKENS = 10**9
+# What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 chunk_decoder = msgspec.json.Decoder(Chunk)
 _usage_decoder = msgspec.json.Decoder(_Usage)
@@ -75,23 +78,33 @@ _error_decoder = msgspec.json.Decoder(_ErrorBody)
 
 
 def usage_of(raw: msgspec.Raw) -> Usage | None:
-    """The vendor's usage object as ours, cached input split off; None where there is none."""
+    """The vendor's usage object as ours, cached input split off; None where there is none.
+
+    Counts that can't be true (negative, beyond measure, more cached than sent) count as not told: they would
+    make a bill that nobody owes.
+    """
     text = bytes(raw)
     if text == b"null" or len(text) > _LONGEST_USAGE:
         return None
+    told = text.decode(errors="replace")
     try:
         seen = _usage_decoder.decode(text)
-    except msgspec.ValidationError:
-        return Usage(raw=text.decode(errors="replace"))
+    except _UNREADABLE:
+        return Usage(raw=told)
     cached = seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details else None
+    reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
+    counts = (seen.prompt_tokens, cached, seen.completion_tokens, reasoning)
+    if not all(count is None or 0 <= count <= _MOST_TOKENS for count in counts):
+        return Usage(raw=told)
     uncached = None if seen.prompt_tokens is None else seen.prompt_tokens - (cached or 0)
-    details = seen.completion_tokens_details
+    if uncached is not None and uncached < 0:
+        return Usage(raw=told)
     return Usage(
         input_uncached=uncached,
         cache_read=cached,
         output=seen.completion_tokens,
-        reasoning=details.reasoning_tokens if details else None,
-        raw=text.decode(),
+        reasoning=reasoning,
+        raw=told,
     )
 
 
@@ -99,7 +112,7 @@ def error_of(body: bytes) -> tuple[str | None, str]:
     """(code, message) of an error body, whatever its form."""
     try:
         seen = _error_decoder.decode(body)
-    except (msgspec.ValidationError, msgspec.DecodeError):
+    except _UNREADABLE:
         return None, body[:300].decode(errors="replace")
     if isinstance(seen.error, str):
         return None, seen.error

@@ -66,7 +66,7 @@ class SseParser:
             elif line.startswith(b"data:"):
                 value = line[6:] if line[5:6] == b" " else line[5:]
                 self._data.append(value)
-                self._size += len(value)
+                self._size += len(value) + 1  # an empty line takes its place too
         return events
 
     def _take(self) -> bytes:

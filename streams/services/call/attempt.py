@@ -19,9 +19,16 @@ from streams.services.call import outcomes
 from streams.services.call.deps import CallDeps, NoTarget
 from streams.services.call.heartbeat import HeartbeatWatch
 from streams.services.call.item import Item
+from streams.services.call.journal import RecordTooLarge
 from streams.services.call.meters import meters
 
 _BACKOFF_S: Final = (0.25, 20.0)
+# 429, 503 and 529: the provider asks its callers to wait. Beside another error, a wait is meant for that call alone.
+_HOLD_THE_MODEL: Final = frozenset({"rate_limited", "overloaded"})
+# Longer than this a task doesn't wait here: route may have another model for it.
+_LONGEST_WAIT_MS: Final = 60_000
+# No call uses more of its reservation than so many times it, whatever the vendor says: a debt must have an end.
+_MOST_OVERRUN: Final = 10
 
 
 def reserved_tokens(task: CallTask) -> int:
@@ -29,10 +36,12 @@ def reserved_tokens(task: CallTask) -> int:
     return task.input_tokens_estimate + task.max_output_tokens
 
 
-def _used_tokens(usage: Usage | None) -> int | None:
+def used_tokens(usage: Usage | None, reserved: int) -> int | None:
+    """Tokens that a call counted for in the end, within reason; None where nobody knows."""
     if usage is None or usage.input_uncached is None or usage.output is None:
         return None
-    return usage.input_uncached + (usage.cache_read or 0) + (usage.cache_write or 0) + usage.output
+    told = usage.input_uncached + (usage.cache_read or 0) + (usage.cache_write or 0) + usage.output
+    return min(max(0, told), _MOST_OVERRUN * reserved)
 
 
 class Attempts:
@@ -56,23 +65,29 @@ class Attempts:
     async def run(self, item: Item) -> None:
         """One try, for which the limiter has given a slot."""
         used: int | None = 0
+        reserved = reserved_tokens(item.task)
         try:
             outcome = await self._try(item)
             if outcome is not None and (outcome.error is None or outcome.error.maybe_paid):
-                used = _used_tokens(outcome.usage)
+                used = used_tokens(outcome.usage, reserved)
         finally:
-            reserved = reserved_tokens(item.task)
             self._limiter.ended(reserved, used, self._deps.clock.monotonic())
             self._wake()
         if outcome is not None:
             await self.finish(item, outcome)
 
     async def finish(self, item: Item, outcome: Outcome) -> None:
-        """Make an outcome durable, then its `done`, then count the offset as done."""
-        await self._deps.journal.outcome(outcome, item.task.route_partition)
+        """Make an outcome durable, then its `done`, then count the offset as done.
+
+        What was told without a try is journaled too: the next owner might see it otherwise, and call in vain.
+        Only `expired` needs no trace, as it comes out again.
+        """
+        outcome = await self._tell(item, outcome)
         meters(outcome.model).outcome(outcome.status)
         crash_point("call.after_outcome")
-        if item.tries:
+        if item.tries or outcome.status != "expired":
+            if not item.tries:
+                self._note_journal(item)
             await self._journal(item, "done")
             crash_point("call.after_done")
         self._ended(item)
@@ -93,12 +108,22 @@ class Attempts:
         """Tell the next owner which calls go on here. Returns once that is durable."""
         await asyncio.gather(*(self._journal(item, "handed_over") for item in self.running))
 
-    def early_end(self, item: Item) -> Outcome | None:
-        """The check at a boundary: a deadline that has passed, a cancel."""
-        now, task = self._deps.clock.now_ms(), item.task
+    def early_end(self, item: Item, now: int) -> Outcome | None:
+        """The check at a boundary, at `now` (ms): a deadline that has passed, a cancel."""
+        task = item.task
         if self._deps.control.cancelled(task.tenant, task.request_id):
             return outcomes.never_called(item, "cancelled", now)
         return outcomes.never_called(item, "expired", now) if now >= task.deadline_at else None
+
+    async def _tell(self, item: Item, outcome: Outcome) -> Outcome:
+        """Make an outcome durable; returns what was told."""
+        journal, partition = self._deps.journal, item.task.route_partition
+        try:
+            await journal.outcome(outcome, partition, item.size)
+        except RecordTooLarge as error:
+            outcome = outcomes.shortened(outcome, str(error))
+            await journal.outcome(outcome, partition, item.size)
+        return outcome
 
     def _ended(self, item: Item) -> None:
         self.running.discard(item)
@@ -107,23 +132,27 @@ class Attempts:
 
     async def _try(self, item: Item) -> Outcome | None:
         """The outcome of the try; None where the item waits for its next one, or has another owner now."""
-        outcome = self.early_end(item)
+        # No await lies between this look and the item's place in `running`: a hand-over finds it there, or it
+        # isn't called here.
+        now = self._deps.clock.now_ms()
+        if not item.owned.alive:
+            return outcomes.returned(item, now) if item in self.running else None
+        outcome = self.early_end(item, now)
         if outcome is not None:
             return outcome
         try:
             order = self._order(item)
         except Invalid as problem:
-            return outcomes.refused(item, problem.reason, problem.message, self._deps.clock.now_ms())
+            return outcomes.refused(item, problem.reason, problem.message, now)
         except NoTarget as problem:
-            now = self._deps.clock.now_ms()
             return outcomes.refused(item, problem.error_class, str(problem), now, retriable=True)
         lease_until = self._heartbeat().lease_until
         await self._started(item)
         if not await self._still_ours(item, lease_until):
             await self._journal(item, "abandoned")
-            self._ended(item)
+            self.running.discard(item)  # the offset isn't done: its new owner calls
             return None
-        outcome = self.early_end(item)
+        outcome = self.early_end(item, self._deps.clock.now_ms())
         return outcome if outcome is not None else await self._call(item, order)
 
     def _order(self, item: Item) -> Order:
@@ -160,12 +189,16 @@ class Attempts:
     async def _started(self, item: Item) -> None:
         crash_point("call.before_started")
         item.tries += 1
-        owned = item.owned
-        if owned.mark is not None:
-            owned.mark.journaled(item.offset, self._deps.journal.end(owned.journal_partition))
+        self._note_journal(item)
         self.running.add(item)
         await self._journal(item, "started")
         crash_point("call.after_started")
+
+    def _note_journal(self, item: Item) -> None:
+        """From here on the journal may say something of the item: a replay for it starts here at the latest."""
+        owned = item.owned
+        if owned.mark is not None:
+            owned.mark.journaled(item.offset, self._deps.journal.end(owned.journal_partition))
 
     async def _still_ours(self, item: Item, lease_until: float) -> bool:
         """Look again after the wait for the journal: who stood still may have lost the partitions."""
@@ -200,10 +233,10 @@ class Attempts:
         item.last_error = problem.error
         model = item.config.models[item.task.model]
         asked = problem.error.retry_after_ms
-        if asked is not None:
-            self._limiter.hold(self._deps.clock.monotonic() + asked / 1000)
+        if asked is not None and problem.error.error_class in _HOLD_THE_MODEL:
+            self._limiter.hold(self._deps.clock.monotonic() + min(asked, _LONGEST_WAIT_MS) / 1000)
         wait_ms = max(self._backoff_ms(item.tries), asked or 0)
-        if not problem.repeatable or not self._may_repeat(item, model, now + wait_ms):
+        if not problem.repeatable or not self._may_repeat(item, model, now, wait_ms):
             return outcomes.failed(item, problem, now)
         if not item.owned.alive:
             return outcomes.returned(item, now)
@@ -211,8 +244,9 @@ class Attempts:
         self._requeue(item)
         return None
 
-    def _may_repeat(self, item: Item, model: Model, at_ms: int) -> bool:
-        return item.tries <= model.call_retries and at_ms < item.task.deadline_at
+    def _may_repeat(self, item: Item, model: Model, now: int, wait_ms: int) -> bool:
+        in_time = wait_ms <= _LONGEST_WAIT_MS and now + wait_ms < item.task.deadline_at
+        return in_time and item.tries <= model.call_retries
 
     def _backoff_ms(self, tries: int) -> int:
         """Full jitter over a doubling bound."""

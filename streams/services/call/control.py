@@ -20,16 +20,21 @@ _log = logging.getLogger(__name__)
 class ControlState:
     """What the commands so far add up to. `changed` is called after each, `cancel` with tenant and request.
 
-    `model_id` gives the id that a model's alias stands for, and other names as they are.
+    `model_id` gives the id that a model's alias stands for now, and other names as they are. Names are kept as
+    they were given, for an alias may move between a pause and its resume.
     """
 
     def __init__(self, model_id: Callable[[str], str] = lambda name: name) -> None:
         self._model_id = model_id
-        self.paused_models: set[str] = set()
+        self._paused_models: set[str] = set()
         self.paused_tenants: set[str] = set()
         self.changed: list[Callable[[], None]] = []
         self.cancel: list[Callable[[str, str], None]] = []
         self._cancelled: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def model_paused(self, model_id: str) -> bool:
+        """True where the model was paused by its id or a name that stands for it now."""
+        return any(self._model_id(name) == model_id for name in self._paused_models)
 
     def cancelled(self, tenant: str, request_id: str) -> bool:
         """True where a cancel of the request was seen."""
@@ -40,16 +45,22 @@ class ControlState:
         kind, _, rest = (key or b"").decode(errors="replace").partition(":")
         if kind == "pause":
             scope, _, name = rest.partition(":")
-            of_model = scope == "model"
-            paused, name = (self.paused_models, self._model_id(name)) if of_model else (self.paused_tenants, name)
-            if command is not None and command.command == "pause":
-                paused.add(name)
-            else:
-                paused.discard(name)
+            self._pause(scope == "model", name, command is not None and command.command == "pause")
         elif command is not None and command.command == "cancel" and command.tenant and command.request_id:
             self._cancel(command.tenant, command.request_id)
         for listener in self.changed:
             listener()
+
+    def _pause(self, of_model: bool, name: str, pause: bool) -> None:
+        """Pause or resume. A resume lifts the pauses of the model under any of its names."""
+        paused = self._paused_models if of_model else self.paused_tenants
+        if pause:
+            paused.add(name)
+            return
+        paused.discard(name)
+        if of_model:
+            model_id = self._model_id(name)
+            paused -= {other for other in paused if self._model_id(other) == model_id}
 
     def _cancel(self, tenant: str, request_id: str) -> None:
         self._cancelled[tenant, request_id] = None

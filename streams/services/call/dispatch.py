@@ -13,7 +13,8 @@ from streams.services.call.meters import meters
 from streams.services.call.scheduler import Scheduler
 
 _STARTS_AT_ONCE: Final = 100
-_STALE_S: Final = 0.1
+# What nobody wakes us for, a heartbeat or durable outcomes, is looked at again after this.
+_AGAIN_S: Final = 0.1
 
 
 class Dispatcher:
@@ -67,7 +68,7 @@ class Dispatcher:
         clock = self._deps.clock
         for _ in range(_STARTS_AT_ONCE):
             now_ms = clock.now_ms()
-            if self._model_id in self._deps.control.paused_models:
+            if self._deps.control.model_paused(self._model_id):
                 return None
             item = self._scheduler.peek(now_ms)
             if item is None:
@@ -75,7 +76,9 @@ class Dispatcher:
                 return None if ready is None else max(0.001, (ready - now_ms) / 1000)
             if not self._heartbeat().fresh:
                 meters(self._model_id).stale.inc()
-                return _STALE_S
+                return _AGAIN_S
+            if self._deps.journal.full:
+                return _AGAIN_S
             wait = self._limiter.try_start(reserved_tokens(item.task), clock.monotonic())
             if wait != 0:
                 return wait

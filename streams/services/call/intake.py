@@ -6,11 +6,12 @@ from typing import Any, assert_never
 from aiokafka import ConsumerRecord
 
 from processors.providers.failures import failure
-from schemas import ids
 from schemas.config import Config
-from schemas.records import CallTask, DeadLetter, Header
+from schemas.records import CallTask
 from schemas.registry import UnknownSchemaId
 from schemas.signals import Invalid
+from streams.dead_letters import dead_letter
+from streams.outbox.reading import inbound_of
 from streams.services.call import outcomes
 from streams.services.call.attempt import Attempts
 from streams.services.call.deps import CallDeps
@@ -36,18 +37,23 @@ class Intake:
         assert owned.mark is not None, "records are taken from open partitions only"
         offset = record.offset
         owned.mark.add(offset)
+        try:
+            task = await self._task(record)
+        except Invalid as problem:
+            self._spawn(self._dead_letter(owned, record, problem))
+            return
         evidence = owned.evidence.get(offset)
+        if evidence is not None and evidence.attempt_id != task.attempt_id:
+            owned.evidence.pop(offset)
+            evidence = None
         if evidence is not None and evidence.done:
             owned.evidence.pop(offset)
             owned.mark.done(offset)
             return
-        try:
-            item = await self._item(owned, record)
-        except Invalid as problem:
-            self._spawn(self._dead_letter(owned, record, problem))
-            return
+        config = await self._config(task.config_version)
         if not owned.alive:
             return
+        item = Item(owned, offset, owned.lane, len(record.value or b""), task, config)
         item.tries = evidence.tries if evidence is not None else 0
         decision = decide(evidence, self._deps.clock.now_ms())
         if isinstance(decision, Wait):
@@ -90,14 +96,11 @@ class Intake:
         outcome = outcomes.failed(item, problem, self._deps.clock.now_ms())
         self._spawn(self._attempts.finish(item, outcome))
 
-    async def _item(self, owned: Owned, record: "ConsumerRecord[bytes, bytes]") -> Item:
-        value = record.value
+    async def _task(self, record: "ConsumerRecord[bytes, bytes]") -> CallTask:
         try:
-            task = self._deps.codec.decode(value, CallTask)
+            return self._deps.codec.decode(record.value, CallTask)
         except UnknownSchemaId:
-            task = await self._deps.codec.decode_async(value, CallTask)
-        size = len(value or b"")
-        return Item(owned, record.offset, owned.lane, size, task, await self._config(task.config_version))
+            return await self._deps.codec.decode_async(record.value, CallTask)
 
     async def _config(self, version: str) -> Config:
         """The configuration a task obeys; where nobody has it, the active one emptied of models."""
@@ -113,20 +116,12 @@ class Intake:
     async def _dead_letter(
         self, owned: Owned, record: "ConsumerRecord[bytes, bytes]", problem: Invalid
     ) -> None:
-        letter = DeadLetter(
-            id=ids.dead_letter_id(record.topic, record.partition, record.offset),
-            kind="undecodable",
+        letter = dead_letter(
+            inbound_of(record),
             stage="call",
             reason=problem.reason,
             message=problem.message,
             at=self._deps.clock.now_ms(),
-            source_topic=record.topic,
-            source_partition=record.partition,
-            source_offset=record.offset,
-            source_timestamp=record.timestamp,
-            key=record.key,
-            value=record.value,
-            headers=[Header(key=key, value=value) for key, value in record.headers],
         )
         await self._deps.journal.dead_letter(letter)
         assert owned.mark is not None

@@ -5,9 +5,12 @@ long as the broker is away and never doubles a record.
 """
 
 import logging
+import math
 from collections.abc import Sequence
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 from prometheus_client import Counter
 
 from schemas.codec import Codec
@@ -17,13 +20,20 @@ from schemas.records import Attempt, DeadLetter, Outcome
 from schemas.signals import Invalid
 from streams import metrics
 
-MAX_MESSAGE_BYTES = 6 << 20
+MAX_MESSAGE_BYTES: Final = 6 << 20
+# A record's key and frame take a little of it.
+MOST_VALUE_BYTES: Final = MAX_MESSAGE_BYTES - (4 << 10)
+MOST_UNSENT_BYTES: Final = 32 << 20
 _log = logging.getLogger(__name__)
 
 
+class RecordTooLarge(ValueError):
+    """The record is longer than a topic takes."""
+
+
 def make_producer(brokers: str) -> AIOKafkaProducer:
-    """The producer of a call worker, not started."""
-    return AIOKafkaProducer(
+    """The producer of a call worker, not started. What it has taken waits for a broker for as long as it takes."""
+    producer = AIOKafkaProducer(
         bootstrap_servers=brokers,
         enable_idempotence=True,
         acks="all",
@@ -31,6 +41,9 @@ def make_producer(brokers: str) -> AIOKafkaProducer:
         max_batch_size=1 << 20,
         max_request_size=MAX_MESSAGE_BYTES,
     )
+    # aiokafka gives up batches that found no leader for 40 s: ends of calls that are paid.
+    producer._message_accumulator._batch_ttl = math.inf
+    return producer
 
 
 def journal_partition(tp: TopicPartition, count: int) -> int:
@@ -39,12 +52,16 @@ def journal_partition(tp: TopicPartition, count: int) -> int:
 
 
 class Journal:
-    """Writes records durably. `end(p)`: a journal offset before which no record sent from now on can lie."""
+    """Writes records durably. `end(p)`: a journal offset before which no record sent from now on can lie.
+
+    `full`: so much waits to become durable that no further call may start.
+    """
 
     def __init__(self, producer: AIOKafkaProducer, codec: Codec) -> None:
         self._producer, self._codec = producer, codec
         self._ends: dict[int, int] = {}
         self._counters: dict[str, Counter] = {}
+        self._unsent = 0
         self.partitions = 0
 
     async def start(self) -> None:
@@ -63,6 +80,11 @@ class Journal:
         """Send what is queued, then stop."""
         await self._producer.stop()
 
+    @property
+    def full(self) -> bool:
+        """See the class."""
+        return self._unsent > MOST_UNSENT_BYTES
+
     def end(self, partition: int) -> int:
         """See the class."""
         return self._ends.get(partition, 0)
@@ -75,7 +97,7 @@ class Journal:
         """Return once the record is durable."""
         value = self._codec.encode(record, ATTEMPTS)
         key = record.request_id.encode()
-        sent = await self._producer.send_and_wait(ATTEMPTS, value, key, partition=partition)
+        sent = await self._send(ATTEMPTS, value, key, partition)
         self.learn(partition, sent.offset + 1)
         self._count(record.phase)
 
@@ -85,16 +107,38 @@ class Journal:
             counter = self._counters[phase] = metrics.CALL_JOURNAL_RECORDS.labels(phase)
         counter.inc()
 
-    async def outcome(self, outcome: Outcome, partition: int) -> None:
-        """Return once the outcome is durable on the partition that route gave the task."""
+    async def outcome(self, outcome: Outcome, partition: int, kept_bytes: int = 0) -> None:
+        """Return once the outcome is durable on the partition that route gave the task.
+
+        `kept_bytes`: what the caller keeps until then; they count as unsent. Raises RecordTooLarge.
+        """
         value = self._codec.encode(outcome, TENANT_EVENTS)
-        key = outcome.tenant.encode()
-        await self._producer.send_and_wait(TENANT_EVENTS, value, key, partition=partition)
+        if len(value) > MOST_VALUE_BYTES:
+            raise RecordTooLarge(f"its record has {len(value)} bytes; a topic takes {MOST_VALUE_BYTES}")
+        self._add_unsent(len(value) + kept_bytes)
+        try:
+            await self._send(TENANT_EVENTS, value, outcome.tenant.encode(), partition)
+        finally:
+            self._add_unsent(-len(value) - kept_bytes)
 
     async def dead_letter(self, letter: DeadLetter) -> None:
         """Return once the dead letter is durable."""
         value = self._codec.encode(letter, DEAD_LETTERS)
-        await self._producer.send_and_wait(DEAD_LETTERS, value, letter.id.encode())
+        await self._send(DEAD_LETTERS, value, letter.id.encode())
+        metrics.CALL_DEAD_LETTERS.labels(letter.reason).inc()
+
+    def _add_unsent(self, size: int) -> None:
+        self._unsent += size
+        metrics.CALL_UNSENT_BYTES.set(self._unsent)
+
+    async def _send(self, topic: str, value: bytes, key: bytes, partition: int | None = None) -> Any:
+        """Where the record lies, once it is durable."""
+        while True:
+            try:
+                sent = await self._producer.send(topic, value, key, partition=partition)
+            except KafkaTimeoutError:
+                continue  # the buffer has been full for 40 s, and didn't take the record
+            return await sent
 
 
 class JournalReader:

@@ -133,6 +133,8 @@ class Opening:
         waiting = owned.waiting.get(offset)
         if owned.mark is not None and waiting is None and offset not in owned.evidence:
             return  # written by this worker, which knows
+        if waiting is not None and record.attempt_id != waiting.task.attempt_id:
+            return
         evidence = owned.evidence.setdefault(offset, Evidence())
         mark.journaled(offset, journal_offset)
         evidence.apply(record)

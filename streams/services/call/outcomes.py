@@ -1,7 +1,9 @@
 """The outcome of a task, made from what the call service holds of it. Pure."""
 
+import msgspec
+
 from processors.cost import cost
-from processors.providers.base import Completion, ProviderFailure, estimate_usage
+from processors.providers.base import Completion, ProviderFailure, told_or_estimated
 from processors.providers.watch import CallStopped
 from schemas import ids
 from schemas.names import OutcomeStatus
@@ -62,11 +64,7 @@ def _timings(item: Item, now_ms: int) -> Timings:
 
 def succeeded(item: Item, completion: Completion, output_bytes: int, now_ms: int) -> Outcome:
     """A whole answer. Where the vendor counted nothing, its usage is estimated and flagged."""
-    usage = completion.usage
-    if usage is None or usage.input_uncached is None or usage.output is None:
-        estimated = estimate_usage(item.task, output_bytes)
-        estimated.raw = usage.raw if usage else None
-        usage = estimated
+    usage = told_or_estimated(completion.usage, item.task, output_bytes)
     return _outcome(item, "succeeded", now_ms, completion=completion, usage=usage)
 
 
@@ -104,6 +102,18 @@ def stopped(item: Item, stop: CallStopped, usage: Usage, now_ms: int) -> Outcome
 def returned(item: Item, now_ms: int) -> Outcome:
     """Handed back to route before the next try: this worker may not start one any more. Nothing was paid."""
     return _outcome(item, "returned", now_ms, error=item.last_error)
+
+
+def shortened(outcome: Outcome, why: str) -> Outcome:
+    """What is told instead of an outcome that no record can hold.
+
+    A success has failed as too large, and is billed. Any other leaves its task behind, without which route ends
+    the request.
+    """
+    if outcome.status != "succeeded":
+        return msgspec.structs.replace(outcome, task=None)
+    error = ErrorInfo(error_class="result_too_large", message=f"the result: {why}", maybe_paid=True)
+    return msgspec.structs.replace(outcome, status="failed", output=[], error=error)
 
 
 def unknown(item: Item, message: str, now_ms: int, usage: Usage | None = None) -> Outcome:

@@ -1,7 +1,7 @@
 """One model: its membership of the group, its queue, its calls. A standby is a member without partitions.
 
 Loops: fetch (records into the queue), commit (the marks), sweep (what expired or was cancelled while it
-waited); the dispatcher takes calls from the queue.
+waited), lag (for its gauge); the dispatcher takes calls from the queue.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from processors.limits.limiter import Limiter
 from schemas.config import Model
 from schemas.names import Lane, calls_topic
+from streams.fetch_pace import pace_fetches
 from streams.services.call import outcomes
 from streams.services.call.attempt import Attempts
 from streams.services.call.commits import Commits
@@ -24,16 +25,17 @@ from streams.services.call.heartbeat import HeartbeatWatch
 from streams.services.call.intake import Intake
 from streams.services.call.item import Item, Owned
 from streams.services.call.journal import JournalReader, journal_partition
+from streams.services.call.lag import Lag
 from streams.services.call.meters import meters
 from streams.services.call.opening import Opening, committed_marks
 from streams.services.call.scheduler import LaneScheduler
 
 LANE_ITEMS: Final = 1_000
 LANE_BYTES: Final = 8 << 20
+ASIDE_ITEMS: Final = 20_000
+ASIDE_BYTES: Final = 64 << 20
 MOST_ABOVE_MARK: Final = 100_000
 _SWEEP_S: Final = 1.0
-# A lane that was just read is fetched again only when the long poll for the other lanes returns.
-_FETCH_MAX_WAIT_MS: Final = 20
 _NOTHING: Final = TopicPartition("", 0)
 
 
@@ -53,7 +55,9 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lanes: tuple[Lane, ...] = tuple(model.lanes)
         self._group = f"{deps.settings.app_id}-call-{model_id}"
         self._limiter = Limiter(model_id, model.limits, deps.limits)
-        self._scheduler = LaneScheduler(LANE_ITEMS, LANE_BYTES, deps.control.paused_tenants.__contains__)
+        self._scheduler = LaneScheduler(
+            (LANE_ITEMS, LANE_BYTES), (ASIDE_ITEMS, ASIDE_BYTES), deps.control.paused_tenants.__contains__
+        )
         self.attempts = Attempts(
             deps, self._limiter, lambda: self._heartbeat, self._scheduler.push, self.wake
         )
@@ -65,6 +69,7 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._loops: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined = asyncio.Event()
+        self._leaving = False
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=deps.settings.brokers,
             group_id=self._group,
@@ -78,20 +83,21 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=30_000,
             max_poll_interval_ms=86_400_000,
             metadata_max_age_ms=30_000,
-            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
         )
         self._commits = Commits(model_id, self._consumer, deps.journal, lambda: self._owned)
+        self._lag = Lag(model_id, self._consumer, lambda: self._owned)
         self._heartbeat: HeartbeatWatch
 
     async def start(self) -> None:
         """Join the group and begin."""
         await self._consumer.start()
+        pace_fetches(self._consumer)
         timeout_s = self._deps.settings.session_timeout_ms / 1000
         self._heartbeat = HeartbeatWatch(self._consumer, timeout_s, self._deps.clock.monotonic)
         self._subscribe()
         self._deps.control.changed.append(self.wake)
         self._deps.control.cancel.append(self.attempts.cancel)
-        for loop in (self._fetch(), self._commits.run(), self._sweep()):
+        for loop in (self._fetch(), self._commits.run(), self._sweep(), self._lag.run()):
             self._loops.append(asyncio.create_task(loop))
             self._loops[-1].add_done_callback(self._watch)
 
@@ -142,7 +148,8 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self._heartbeat.confirm()
             self._joined.set()
-            if assigned:
+            # What is given to a member that leaves goes to the next owner, once it has left.
+            if assigned and not self._leaving:
                 self._owned = {tp: self._own(tp) for tp in assigned}
                 self.spawn(self._open(list(self._owned.values())))
         except BaseException as error:
@@ -150,19 +157,25 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
             raise
 
     async def let_go(self) -> None:
-        """Stop starting calls, hand over those that run, commit the marks."""
+        """Stop starting calls, hand over those that run, commit the marks.
+
+        Nothing is awaited before the queue is empty: what a hand-over doesn't tell of must not start after it.
+        """
         for owned in self._owned.values():
             owned.alive = False
-        await self.attempts.hand_over()
         for item in self._scheduler.take_if(lambda _: True):
-            if item.tries:
+            # Tries of an earlier owner aren't ours to tell of: the next one finds them in the journal.
+            if item in self.attempts.running:
                 outcome = outcomes.returned(item, self._deps.clock.now_ms())
                 self.spawn(self.attempts.finish(item, outcome))
+        await self.attempts.hand_over()
         await self._commits.now()
+        self._lag.forget()
         self._owned = {}
 
     async def leave(self) -> None:
         """Let go, and leave the group; what was handed over goes on."""
+        self._leaving = True
         self._dispatcher.stop()
         for loop in self._loops:
             loop.cancel()
@@ -210,10 +223,14 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
             wanted = [tp for tp, owned in self._owned.items() if self._has_room(owned)]
             waits = 500 if len(wanted) == len(self._owned) else 20
             batches = await self._consumer.getmany(*(wanted or [_NOTHING]), timeout_ms=waits, max_records=100)
+            # Bound to what is open now, before anything is awaited: a partition that opens meanwhile, in this
+            # generation or the next, reads these records again from its own mark.
+            open_now = {tp: owned for tp, owned in self._owned.items() if owned.mark is not None}
             for tp, records in batches.items():
-                owned = self._owned.get(tp)
+                if (owned := open_now.get(tp)) is None:
+                    continue
                 for record in records:
-                    if owned is None or not owned.alive or owned.mark is None:
+                    if not owned.alive:
                         break
                     await self._intake.take(owned, record)
             if batches:
@@ -230,7 +247,10 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
             seen = meters(self.model_id)
             seen.running.set(self._limiter.running)
             seen.queued.set(len(self._scheduler))
-            for item in self._scheduler.take_if(lambda item: self.attempts.early_end(item) is not None):
-                outcome = self.attempts.early_end(item)
-                assert outcome is not None
-                self.spawn(self.attempts.finish(item, outcome))
+            self._end_early(self._deps.clock.now_ms())
+
+    def _end_early(self, now: int) -> None:
+        for item in self._scheduler.take_if(lambda item: self.attempts.early_end(item, now) is not None):
+            outcome = self.attempts.early_end(item, now)
+            assert outcome is not None, "nothing changed between the two looks"
+            self.spawn(self.attempts.finish(item, outcome))

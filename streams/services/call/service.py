@@ -55,6 +55,7 @@ class CallService:
         self._settings, self._codec, self._configs = settings, codec, configs
         self._clock = clock or SystemClock()
         self._runners: dict[str, ModelRunner] = {}
+        self._drains: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._deps: CallDeps
@@ -88,6 +89,7 @@ class CallService:
             await self._until(stop)
             _log.info("draining %d models", len(self._runners))
             await drain_all(list(self._runners.values()), self._settings.drain_timeout_s)
+            await asyncio.gather(*self._drains)
             reading.cancel()
             await control.stop()
             await journal.stop()
@@ -108,8 +110,11 @@ class CallService:
     async def _follow(self, config: Config) -> None:
         """Start, update and stop runners so that they match the configuration."""
         for model_id in [m for m in self._runners if m not in config.models]:
-            gone = self._runners.pop(model_id)
-            gone.spawn(drain(gone, self._settings.drain_timeout_s))
+            # Not one of the runner's own tasks: a drain waits until those have ended.
+            gone = drain(self._runners.pop(model_id), self._settings.drain_timeout_s)
+            self._drains.add(task := asyncio.create_task(gone))
+            task.add_done_callback(self._drains.discard)
+            task.add_done_callback(self._ended)
         for model_id, model in config.models.items():
             runner = self._runners.get(model_id)
             if runner is None:

@@ -51,14 +51,20 @@ class _Running:
 
 @dataclass(slots=True)
 class Evidence:
-    """What the journal says of one offset."""
+    """What the journal says of one offset, about the last attempt that it names there.
 
+    Where a call topic was made anew, older records tell of attempts that its offsets held before.
+    """
+
+    attempt_id: str = ""
     tries: int = 0
     done: bool = False
     running: dict[str, _Running] = field(default_factory=dict)
 
     def apply(self, record: Attempt) -> None:
         """Take one record, in journal order. Raises ValueError for a phase this version doesn't know."""
+        if record.attempt_id != self.attempt_id:
+            self.attempt_id, self.tries, self.done, self.running = record.attempt_id, 0, False, {}
         match record.phase:
             case "started":
                 self.tries = max(self.tries, record.try_)

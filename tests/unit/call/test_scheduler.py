@@ -21,8 +21,13 @@ def item(name: str, lane: Lane = "standard", ready_at: int = 0, size: int = 10, 
     return Item(Owned(TopicPartition("c", 0), lane, 0), 0, lane, size, task, config, ready_at=ready_at)
 
 
-def scheduler(held: set[str] | None = None, items: int = 1000, size: int = 1_000_000) -> LaneScheduler:
-    return LaneScheduler(items, size, (held or set()).__contains__)
+def scheduler(
+    held: set[str] | None = None,
+    items: int = 1000,
+    size: int = 1_000_000,
+    aside: tuple[int, int] = (20_000, 64 << 20),
+) -> LaneScheduler:
+    return LaneScheduler((items, size), aside, (set() if held is None else held).__contains__)
 
 
 def names(queue: LaneScheduler, count: int, now: int = 0) -> list[str]:
@@ -91,3 +96,68 @@ def test_take_if_finds_ready_and_waiting_ones() -> None:
         queue.push(item(name, ready_at=ready))
     assert {i.task.request_id for i in queue.take_if(lambda i: i.task.request_id in "bc")} == {"b", "c"}
     assert names(queue, 3, now=9) == ["a", "d", "-"]
+
+
+def test_take_if_asks_once_of_each() -> None:
+    """The answer may change between two questions, as a deadline passes: an item must not fall between them."""
+    held = {"x"}
+    queue = scheduler(held)
+    for name, ready, tenant in (("a", 0, "t"), ("b", 9, "t"), ("c", 0, "x")):
+        queue.push(item(name, ready_at=ready, tenant=tenant))
+    asked: list[str] = []
+
+    def at_the_second_asking(each: Item) -> bool:
+        asked.append(each.task.request_id)
+        return asked.count(each.task.request_id) > 1
+
+    assert queue.take_if(at_the_second_asking) == [] and sorted(asked) == ["a", "b", "c"]
+    assert len(queue) == 3
+    assert len(queue.take_if(at_the_second_asking)) == 3 and len(queue) == 0
+    assert queue.room("standard")
+    held.clear()
+    assert names(queue, 1, now=9) == ["-"]
+
+
+def test_a_busy_tenant_that_is_paused_leaves_room_for_the_others() -> None:
+    held = {"busy"}
+    queue = scheduler(held, size=8 << 20)
+    for number in range(8):
+        queue.push(item(f"b{number}", size=1 << 20, tenant="busy"))
+    assert queue.room("standard"), "eight MiB of one tenant fill nobody's lane"
+    queue.push(item("other"))
+    assert names(queue, 2) == ["other", "-"] and len(queue) == 8
+    held.clear()
+    assert names(queue, 9) == [f"b{number}" for number in range(8)] + ["-"]
+
+
+def test_a_pause_while_items_wait_makes_room_too() -> None:
+    held: set[str] = set()
+    queue = scheduler(held, items=3)
+    for name in "abc":
+        queue.push(item(name, tenant="busy"))
+    assert not queue.room("standard")
+    held.add("busy")
+    assert queue.peek(0) is None and queue.room("standard")
+    held.clear()
+    assert names(queue, 4) == ["a", "b", "c", "-"]
+
+
+def test_what_is_not_due_leaves_room_too() -> None:
+    queue = scheduler(items=2)
+    for name in "abc":
+        queue.push(item(name, ready_at=50))
+    assert queue.room("standard")
+    assert names(queue, 1, now=50) == ["a"]
+    assert not queue.room("standard"), "it counts in its lane from when it is due"
+
+
+def test_what_lies_aside_is_bounded_by_items_and_bytes() -> None:
+    for more in ({"size": 1}, {"size": 50}):
+        queue = scheduler({"x"}, aside=(3, 100))
+        queue.push(item("a", tenant="x", **more))
+        assert queue.room("standard")
+        queue.push(item("b", ready_at=9, **more))
+        queue.push(item("c", tenant="x", **more))
+        assert not queue.room("standard") and not queue.room("batch")
+        queue.take_if(lambda i: i.task.request_id in "ac")
+        assert queue.room("standard") and len(queue) == 1

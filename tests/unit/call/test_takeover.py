@@ -70,6 +70,17 @@ def test_tries_are_counted_on() -> None:
     assert evidence("started", "started", "started").tries == 3
 
 
+def test_only_the_last_attempt_of_an_offset_counts() -> None:
+    """A call topic that was made anew holds other tasks at the offsets that the journal tells of."""
+    out = evidence("started", "started", "done")
+    record = Attempt(
+        phase="started", attempt_id="b", request_id="r", tenant="t", attempt=1, try_=1, model="m", call_topic="c",
+        call_partition=0, call_offset=5, at=0, must_end_by=ENDS, worker="w",
+    )  # fmt: skip
+    out.apply(record)
+    assert (out.attempt_id, out.tries, decide(out, 0)) == ("b", 1, Unknown())
+
+
 def test_a_phase_of_a_later_version_is_refused() -> None:
     with pytest.raises(ValueError, match="later version"):
         evidence("teleported")

@@ -51,6 +51,9 @@ def test_every_status(
         (b"<html>gateway</html>", "gateway"),
         (b"", "HTTP 400"),
         (b"\xff\xfe" * 10, "HTTP 400"),
+        ('{"error": "clé refusée"}'.encode("latin-1"), "refus"),
+        ('{"error": {"message": "clé refusée"}}'.encode("latin-1"), "refus"),
+        (b'{"error": ' + b"[" * 5000 + b"]" * 5000 + b"}", "HTTP 400"),
     ],
 )
 def test_any_form_of_error_body_is_told(body: bytes, told: str) -> None:
@@ -68,6 +71,12 @@ def test_retry_after_in_every_form() -> None:
     assert retry_after_ms({}, now_ms) is None
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf", "99999999", ""])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "soon", "-1", "nan", "inf", "99999999", "",
+        "Wed, 21 Oct 2015 07:28:00 +99999999999999999999", "Mon, 01 Jan 0001 00:00:00 +2300",
+    ],
+)  # fmt: skip
 def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
     assert retry_after_ms({"retry-after": value}, 0) is None

@@ -117,6 +117,10 @@ def test_response_formats() -> None:
     [
         ({"prompt": "x", "tools": [Tool(name="look", input_schema="{")]}, "tools.look.input_schema"),
         ({"prompt": "x", "parameters": Parameters(extra={"k": "{"})}, "parameters.extra.k"),
+        (
+            {"prompt": "x", "parameters": Parameters(extra={"k": "[" * 300 + "]" * 300})},
+            "can't be written as JSON",
+        ),
         ({"prompt": "x", "content": [ContentPart(type="image")]}, "uri or data"),
         ({"prompt": "x", "content": [ContentPart(type="hologram")]}, "hologram"),
     ],

@@ -1,12 +1,18 @@
 """Streamed answers, decoded."""
 
+import json
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
 from processors.providers.base import ProviderFailure
 from processors.providers.openai import OpenAiDecoder
+from processors.providers.openai_wire import usage_of
+from schemas.codec import Codec
+from schemas.records import Outcome, Timings, Usage
+from schemas.registry import SchemaStore
 
 
 def sse(*chunks: dict[str, Any] | str) -> bytes:
@@ -115,6 +121,34 @@ def test_usage_of_another_form_is_kept_raw() -> None:
     assert usage is not None and usage.output is None and usage.raw == '{"prompt_tokens":"many"}'
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -1, "completion_tokens": 5},
+        {"prompt_tokens": 5, "completion_tokens": -5},
+        {"prompt_tokens": 10**9 + 1, "completion_tokens": 5},
+        {"prompt_tokens": 5, "completion_tokens": 10**30},
+        {"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}},
+        {"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": -6}},
+        {
+            "prompt_tokens": 5,
+            "completion_tokens": 5,
+            "completion_tokens_details": {"reasoning_tokens": 10**12},
+        },
+    ],
+)
+def test_usage_that_can_t_be_true_counts_as_untold(usage: dict[str, Any]) -> None:
+    """Believed, it would make a negative cost, one that no record can hold, or a rate limit in debt for ever."""
+    raw = json.dumps(usage, separators=(",", ":"))
+    assert usage_of(msgspec.Raw(raw.encode())) == Usage(raw=raw)
+
+
+def test_usage_beside_broken_text_is_told() -> None:
+    usage = usage_of(msgspec.Raw(b'{"tier":"\xff","prompt_tokens":3,"completion_tokens":4}'))
+    assert usage is not None and (usage.input_uncached, usage.output) == (3, 4)
+    assert usage_of(msgspec.Raw(b'{"prompt_tokens":"\xff"}')) == Usage(raw='{"prompt_tokens":"\ufffd"}')
+
+
 def test_a_server_that_doesn_t_stream() -> None:
     decoder = OpenAiDecoder(whole=True)
     message = {"role": "assistant", "content": "all at once"}
@@ -134,5 +168,28 @@ def test_hosts_of_tool_calls_count_against_the_bound() -> None:
             sse(delta(tool_calls=[{"index": index, "id": "i" * 9999, "function": {"name": "n" * 9999}}]))
         )
     decoder.feed(sse(delta("tool_calls")))
-    assert decoder.output_bytes >= 1000
+    assert decoder.output_bytes >= 100 * (2 * 256 + 30)
     assert max(len(p.tool_call_id or "") + len(p.tool_name or "") for p in decoder.finish().parts) <= 512
+
+
+def test_an_id_that_is_told_with_every_piece_counts_once() -> None:
+    decoder = OpenAiDecoder()
+    for _ in range(1000):
+        call = {"index": 0, "id": "call-1", "function": {"name": "look", "arguments": "x"}}
+        decoder.feed(sse(delta(tool_calls=[call])))
+    assert 1000 + 10 < decoder.output_bytes < 1100
+
+
+def test_no_form_of_an_answer_is_encoded_much_longer_than_it_counts() -> None:
+    """The bound of a result's size is what keeps an outcome within what a topic takes."""
+    decoder = OpenAiDecoder()
+    for index in range(2000):
+        function = {"name": "n" * (index % 7), "arguments": "y" if index % 3 else ""}
+        decoder.feed(sse(delta(tool_calls=[{"index": index, "id": "i" * (index % 5), "function": function}])))
+    decoder.feed(sse(delta("tool_calls")))
+    answer = decoder.finish()
+    outcome = Outcome(
+        event_id="", request_id="", tenant="", attempt=1, attempt_id="", tries=1, model="", status="",
+        config_version="", timings=Timings(accepted_at=0), output=answer.parts,
+    )  # fmt: skip
+    assert len(Codec(SchemaStore()).encode(outcome)) <= decoder.output_bytes + 200

@@ -33,7 +33,7 @@ def test_a_line_end_split_between_two_reads_is_one_line_end() -> None:
     assert feed(parser, b"data: a\r", b"\ndata: b\r", b"\n\r", b"\n") == [b"a\nb"]
 
 
-@pytest.mark.parametrize("pieces", [[b"data: " + b"x" * 200], [b"data: x\n"] * 100])
+@pytest.mark.parametrize("pieces", [[b"data: " + b"x" * 200], [b"data: x\n"] * 100, [b"data:\n"] * 100])
 def test_an_event_without_end_is_bounded(pieces: list[bytes]) -> None:
     parser = SseParser(most=50)
     with pytest.raises(TooLong, match="longer than 50 bytes"):
