@@ -15,7 +15,6 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from schemas import names
 from schemas.config import Config
 
-PARTITIONS: Final = 12
 _COPIES: Final = 3
 _TOPIC_CONFIG: Final = 1  # the source of a setting that was made for the topic itself
 _HOUR: Final = 3_600_000
@@ -64,8 +63,9 @@ def _compacted(**more: str) -> dict[str, str]:
     return base | {k.replace("_", "."): v for k, v in more.items()}
 
 
-def specs(config: Config, partitions: int = PARTITIONS) -> list[TopicSpec]:
+def specs(config: Config) -> list[TopicSpec]:
     """Every topic that this configuration needs, reply topics of tenants included."""
+    partitions = config.topics.partitions
     longest = (config.limits.max_deadline_s + int(config.defaults.grace_s)) * 1000
     dedupe = config.defaults.dedupe_hours * _HOUR
     week = max(7 * 24 * _HOUR, 2 * longest)

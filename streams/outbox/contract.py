@@ -96,10 +96,13 @@ class PartitionBroker(Protocol):
         """The offset from which to process; call it after `changelog`, when the old owner can't move it."""
 
     async def end_offset(self) -> int:
-        """The end of the committed input."""
+        """The end of the input, with what isn't committed yet: a timer may not pass an outcome that lies there."""
 
     async def read(self, start: int, stop: int) -> list[Inbound]:
-        """The committed records with start <= offset < stop."""
+        """The committed records with start <= offset < stop; the first of them while an open transaction hides others.
+
+        Nothing is found only where nothing lies but markers.
+        """
 
     async def write(
         self, outputs: Sequence[Outbound], changes: Sequence[tuple[bytes, bytes | None]], offset: int | None

@@ -108,12 +108,14 @@ class KafkaPartitionBroker:
             acks="all",
         )
         self._reader = make_reader(topics.brokers, topics.isolation_level, topics.group_id)
+        self._end_reader = make_reader(topics.brokers, "read_uncommitted")
         self._position: int | None = None
 
     async def open(self) -> None:
         """Start the producer: InitProducerId fences the previous owner."""
         await _guard(self._producer.start())
         await _guard(self._reader.start())
+        await _guard(self._end_reader.start())
 
     async def changelog(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """Read the state topic's partition to its end; the position is kept here."""
@@ -135,9 +137,9 @@ class KafkaPartitionBroker:
         return (await _guard(committed_offsets(self._reader, [self._source])))[self._source]
 
     async def end_offset(self) -> int:
-        """The input's last stable offset, asked of the broker now."""
-        self._reader.unsubscribe()  # it fetches no more; offsets can be asked for all the same
-        return int((await _guard(self._reader.end_offsets([self._source])))[self._source])
+        """The input's end, asked of the broker now. What an open transaction still hides lies before it."""
+        self._reader.unsubscribe()  # it fetches no more
+        return int((await _guard(self._end_reader.end_offsets([self._source])))[self._source])
 
     async def read(self, start: int, stop: int) -> list[Inbound]:
         """Committed records of the input with start <= offset < stop."""
@@ -179,6 +181,6 @@ class KafkaPartitionBroker:
 
     async def close(self) -> None:
         """Stop the producer; the transaction it may have open is fenced by the next opening."""
-        for client in (self._reader, self._producer):
+        for client in (self._end_reader, self._reader, self._producer):
             with contextlib.suppress(KafkaError, TimeoutError, OSError):
                 await asyncio.wait_for(client.stop(), 5)

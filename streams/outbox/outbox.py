@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from streams.outbox.buffer import Buffer
 from streams.outbox.contract import BrokerFactory, Inbound, MachineFactory
 from streams.outbox.observer import Observer, Silent
+from streams.outbox.pace import Pace
 from streams.outbox.writer import PartitionWriter, State, WriterLimits
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Outbox:
         self._pause, self._resume = pause, resume
         self._observer, self._limits = observer or Silent(), limits
         self._stop_within_s = stop_within_s
+        self._pace = Pace()
         self._writers: dict[int, tuple[PartitionWriter, asyncio.Task[None]]] = {}
         self._early: dict[int, Buffer] = {}
         self._paused: set[int] = set()
@@ -59,6 +61,7 @@ class Outbox:
                 observer=_Resuming(self._observer, self._resume_if_low),
                 limits=self._limits,
                 buffer=early,
+                pace=self._pace,
             )
             task = asyncio.create_task(writer.run(), name=f"outbox-{partition}")
             task.add_done_callback(self._ended)

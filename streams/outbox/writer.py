@@ -28,6 +28,7 @@ from streams.outbox.contract import (
     Transient,
 )
 from streams.outbox.observer import Observer
+from streams.outbox.pace import Pace
 from streams.outbox.reading import contiguous
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class WriterLimits:
 
     batch_records: int = 200
     batch_bytes: int = 4 << 20
-    linger_s: float = 0.004
+    linger_s: float = 0.001
     reopen_backoff_s: float = 0.2
     reopen_backoff_most_s: float = 5
     poison_failures: int = 2
@@ -67,6 +68,7 @@ class PartitionWriter:
         observer: Observer,
         limits: WriterLimits | None = None,
         buffer: Buffer | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.partition = partition
         self.buffer = buffer or Buffer()
@@ -74,6 +76,7 @@ class PartitionWriter:
         self._brokers, self._machines, self._now = brokers, machines, now
         self._still_owner, self._observer = still_owner, observer
         self._limits = limits or WriterLimits()
+        self._pace = pace or Pace()
         self._machine: Machine
         self._broker: PartitionBroker
         self._next = 0
@@ -154,7 +157,7 @@ class PartitionWriter:
         while not self._stopping:
             await self.buffer.wait(self._until_due())
             if 0 < len(self.buffer) < self._limits.batch_records and self._limits.linger_s:
-                await asyncio.sleep(self._limits.linger_s)
+                await asyncio.sleep(max(self._limits.linger_s, self._pace.wait_s(self.partition)))
             if batch := await self._take():
                 await self._transact(batch)
             self._observer.took(self.partition)
@@ -197,6 +200,7 @@ class PartitionWriter:
                 self._next = self._timers_from
 
     async def _transact(self, batch: list[Inbound]) -> None:
+        self._pace.begin(self.partition)
         if self._failures.get(batch[0].offset, 0) >= self._limits.poison_failures:
             self.buffer.put_back(batch[1:])
             return await self._give_up(batch[0])

@@ -38,7 +38,8 @@ class Results:
             bootstrap_servers=brokers,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=20,
+            fetch_max_wait_ms=8,
+            fetch_min_bytes=1 << 16,
         )
         self._key_of = key_of
         self.seen: dict[str, tuple[float, Any]] = {}

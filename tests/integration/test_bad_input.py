@@ -8,12 +8,13 @@ import pytest
 from aiokafka.structs import RecordMetadata
 
 from schemas import ids, names
-from schemas.config import Config
+from schemas.config import Config, Topics
 from schemas.partition import partition_of
 from schemas.records import DeadLetter, Parameters, RequestEvent, ResultEvent
 from streams import config_watch
-from streams.topics import PARTITIONS
 from tests.pipeline.pipeline import TENANTS, Pipeline, now_ms, requests
+
+PARTITIONS = Topics().partitions
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
