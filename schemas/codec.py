@@ -3,20 +3,24 @@
     Confluent wire format    00        + 4-byte schema id, big endian          + Avro body
     single-object encoding   C3 01     + 8-byte CRC-64-AVRO, little endian     + Avro body
 
-Encoding uses the first with a registry and the second without one; decoding takes either.
+Encoding uses the first with a registry and the second without one; decoding takes either. Bodies of our own
+schemas are written and read by functions that `schemas.compiled` makes of them; fastavro reads those of others.
 """
 
 import asyncio
 import logging
+import struct
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from io import BytesIO
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import fastavro
 import msgspec
 
 from schemas import logical
+from schemas.compiled.decode import Read, reader
+from schemas.compiled.encode import MISFITS, Write, writer
+from schemas.compiled.misfit import misfit
 from schemas.records import type_names
 from schemas.registry import RegistryUnreachable, SchemaStore, UnknownSchemaId, Writer, subject_of
 from schemas.signals import Invalid
@@ -25,11 +29,11 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _CONFLUENT: Final = 0x00
 _SINGLE_OBJECT: Final = b"\xc3\x01"
-_BUILTIN: Final = (bytes, Decimal)
 _BACKOFF_S: Final = (0.2, 5.0)
+_Frame = tuple[Writer, int, Read | None]
+"""The schema that an event names, where its body starts, and what reads it where the schema is our own."""
+
 _log = logging.getLogger(__name__)
-_read = fastavro.schemaless_reader
-_write = fastavro.schemaless_writer
 _names: Final = {record_type: name for name, record_type in type_names.items()}
 
 
@@ -48,7 +52,8 @@ class Codec:
         self.store = store
         self._on_wait = on_wait
         self._sleep = sleep
-        self._prefixes: dict[tuple[type[msgspec.Struct], str | None], bytes] = {}
+        self._frames: dict[bytes, _Frame] = {}
+        self._encoders: dict[tuple[type[msgspec.Struct], str | None], tuple[bytes, Write]] = {}
 
     def encode(self, record: msgspec.Struct, subject_topic: str | None = None) -> bytes:
         """The bytes of `record` for topic `subject_topic` (None: its own record name is the subject).
@@ -57,14 +62,16 @@ class Codec:
         ValueError or TypeError where a value doesn't fit the schema.
         """
         record_type = type(record)
-        prefix = self._prefixes.get((record_type, subject_topic))
-        if prefix is None:
-            prefix = self._prefix(record_type, subject_topic)
-        out = BytesIO()
-        out.write(prefix)
-        schema = self.store.readers[_names[record_type]]
-        _write(out, schema, msgspec.to_builtins(record, builtin_types=_BUILTIN))
-        return out.getvalue()
+        encoder = self._encoders.get((record_type, subject_topic))
+        if encoder is None:
+            encoder = self._encoder(record_type, subject_topic)
+        prefix, write = encoder
+        out = [prefix]
+        try:
+            write(record, out)
+        except MISFITS as error:
+            raise misfit(record) from error
+        return b"".join(out)
 
     def decode(self, data: bytes | None, expected: type[T] | tuple[type[T], ...]) -> T:
         """The record in `data`, which must be one of `expected`.
@@ -74,25 +81,27 @@ class Codec:
         """
         if data is None:
             raise Invalid("null_value", "the event has no value: publish an Avro record")
-        writer, start = self._writer(data)
+        frame = self._frames.get(data[:5]) or self._frames.get(data[:10]) or self._frame(data)
+        writer, start, read = frame
         record_type = writer.record_type
         if record_type is not expected and (not isinstance(expected, tuple) or record_type not in expected):
-            wanted = expected if isinstance(expected, tuple) else (expected,)
-            accepted = " or ".join(_names[t] for t in wanted)
-            raise Invalid("unexpected_type", f"the event is a {writer.name}; this topic takes {accepted}")
-        body = BytesIO(data)
-        body.seek(start)
-        logical.start_event()
+            raise _unexpected(writer, expected)
+        record: T
         try:
-            values = _read(body, writer.schema, writer.reader)
-            record: T = msgspec.convert(values, record_type)
+            if read is None:
+                record, end = _read_other(data, start, writer)
+            else:
+                left = [logical.MAX_RECORDS - 1]
+                record, end = read(data, start, left)
+                if end > len(data):
+                    raise IndexError
+                if left[0] < 0:
+                    raise logical.TooManyRecords
         except Exception as error:
-            # Hostile bytes make fastavro raise what they stumble over: IndexError, EOFError, UnicodeError ...
-            why = f"{type(error).__name__}: {error}"
-            message = f"the bytes are not a {writer.name} as their schema says ({why})"
-            raise Invalid("undecodable", message[:500]) from error
-        if rest := len(body.getbuffer()) - body.tell():
-            raise Invalid("undecodable", f"{rest} bytes follow the end of the {writer.name}")
+            # Hostile bytes make a reader raise what it stumbles over: IndexError, EOFError, UnicodeError ...
+            raise _undecodable(writer, error) from error
+        if end != len(data):
+            raise Invalid("undecodable", f"{len(data) - end} bytes follow the end of the {writer.name}")
         return record
 
     async def decode_async(self, data: bytes | None, expected: type[T] | tuple[type[T], ...]) -> T:
@@ -114,28 +123,57 @@ class Codec:
             await self._sleep(wait)
             wait = min(wait * 2, longest)
 
-    def _writer(self, data: bytes) -> tuple[Writer, int]:
-        """The schema that `data` names, and where its body starts."""
+    def _frame(self, data: bytes) -> _Frame:
+        """What the first bytes of `data` say; kept by these bytes, since the schema of an id never changes."""
         if len(data) >= 5 and data[0] == _CONFLUENT:
-            return self.store.by_id(int.from_bytes(data[1:5], "big")), 5
-        if len(data) >= 10 and data[:2] == _SINGLE_OBJECT:
-            return self.store.by_fingerprint(data[2:10]), 10
-        raise Invalid("undecodable", _unframed(data))
-
-    def _prefix(self, record_type: type[msgspec.Struct], topic: str | None) -> bytes:
-        name = _names[record_type]
-        if self.store.registry is None:
-            prefix = _SINGLE_OBJECT + self.store.fingerprints[name]
+            writer, start = self.store.by_id(int.from_bytes(data[1:5], "big")), 5
+        elif len(data) >= 10 and data[:2] == _SINGLE_OBJECT:
+            writer, start = self.store.by_fingerprint(data[2:10]), 10
         else:
-            subject = name if topic is None else subject_of(topic, name)
-            try:
-                schema_id = self.store.subject_ids[subject]
-            except KeyError:
-                message = f"no schema id is known for subject {subject}: look the subjects up first"
-                raise LookupError(message) from None
-            prefix = bytes([_CONFLUENT]) + schema_id.to_bytes(4, "big")
-        self._prefixes[record_type, topic] = prefix
-        return prefix
+            raise Invalid("undecodable", _unframed(data))
+        own = writer.reader is None and writer.record_type
+        frame = writer, start, reader(own) if own else None
+        self._frames[data[:start]] = frame
+        return frame
+
+    def _encoder(self, record_type: type[msgspec.Struct], topic: str | None) -> tuple[bytes, Write]:
+        """What comes before the bodies of these records on `topic`, and what writes the bodies."""
+        encoder = self._prefix(_names[record_type], topic), writer(record_type)
+        self._encoders[record_type, topic] = encoder
+        return encoder
+
+    def _prefix(self, name: str, topic: str | None) -> bytes:
+        if self.store.registry is None:
+            return _SINGLE_OBJECT + self.store.fingerprints[name]
+        subject = name if topic is None else subject_of(topic, name)
+        try:
+            schema_id = self.store.subject_ids[subject]
+        except KeyError:
+            message = f"no schema id is known for subject {subject}: look the subjects up first"
+            raise LookupError(message) from None
+        return bytes([_CONFLUENT]) + schema_id.to_bytes(4, "big")
+
+
+def _read_other(data: bytes, start: int, writer: Writer) -> tuple[Any, int]:
+    """The record of bytes that another schema wrote, as our own reads it, and where they end."""
+    body = BytesIO(data)
+    body.seek(start)
+    logical.start_event()
+    values = fastavro.schemaless_reader(body, writer.schema, writer.reader)
+    return msgspec.convert(values, writer.record_type), body.tell()
+
+
+def _undecodable(writer: Writer, error: Exception) -> Invalid:
+    early = writer.reader is None and isinstance(error, IndexError | struct.error)
+    why = "they end too early" if early else f"{type(error).__name__}: {error}"
+    message = f"the bytes are not a {writer.name} as their schema says ({why})"
+    return Invalid("undecodable", message[:500])
+
+
+def _unexpected(writer: Writer, expected: type[Any] | tuple[type[Any], ...]) -> Invalid:
+    wanted = expected if isinstance(expected, tuple) else (expected,)
+    accepted = " or ".join(_names[t] for t in wanted)
+    return Invalid("unexpected_type", f"the event is a {writer.name}; this topic takes {accepted}")
 
 
 def _unframed(data: bytes) -> str:

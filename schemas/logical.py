@@ -16,11 +16,18 @@ COUNTED: Final = "sluice-counted"
 MAX_RECORDS: Final = 20_000
 """Records (parts, messages, headers ...) that one event may hold."""
 
-_MAX_DECIMAL_BYTES: Final = 16
+MAX_DECIMAL_BYTES: Final = 16
 
 
 class TooLarge(ValueError):
     """An event holds more than is accepted."""
+
+
+class TooManyRecords(TooLarge):
+    """An event holds more records than MAX_RECORDS."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {MAX_RECORDS} records in one event")
 
 
 class _Counter(threading.local):
@@ -38,19 +45,19 @@ def start_event() -> None:
 def _count(record: Any, _writer: Any, _reader: Any = None) -> Any:
     _counter.left -= 1
     if _counter.left < 0:
-        raise TooLarge(f"more than {MAX_RECORDS} records in one event")
+        raise TooManyRecords
     return record
 
 
 def _read_decimal(data: bytes, writer: Mapping[str, Any] | None, _reader: Any = None) -> Decimal:
-    if len(data) > _MAX_DECIMAL_BYTES:
-        raise TooLarge(f"a decimal of {len(data)} bytes; at most {_MAX_DECIMAL_BYTES} are read")
+    if len(data) > MAX_DECIMAL_BYTES:
+        raise TooLarge(f"a decimal of {len(data)} bytes; at most {MAX_DECIMAL_BYTES} are read")
     unscaled = int.from_bytes(data, "big", signed=True)
     sign, digits = int(unscaled < 0), str(abs(unscaled))
     return Decimal((sign, tuple(map(int, digits)), -int((writer or {}).get("scale", 0))))
 
 
-def _write_decimal(value: Any, schema: Mapping[str, Any]) -> Any:
+def write_decimal(value: Any, schema: Mapping[str, Any]) -> Any:
     """`value` as two's complement bytes. Raises ValueError where it doesn't fit precision and scale."""
     if not isinstance(value, Decimal):
         return value
@@ -71,5 +78,5 @@ def _write_decimal(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 LOGICAL_READERS[f"bytes-{DECIMAL}"] = _read_decimal
-LOGICAL_WRITERS[f"bytes-{DECIMAL}"] = _write_decimal
+LOGICAL_WRITERS[f"bytes-{DECIMAL}"] = write_decimal
 LOGICAL_READERS[f"record-{COUNTED}"] = _count
