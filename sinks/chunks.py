@@ -15,14 +15,23 @@ class Limits:
     """When a chunk is due.
 
     After its first record has waited `linger` seconds; or, where `busy_rows` have come by then, `busy_linger`
-    seconds, since every insert has its price however few rows it brings. At once at `rows` rows or `size` bytes.
+    seconds; or, where `flood_rows` have come by then, `flood_linger` seconds: what a chunk costs the store hardly
+    depends on its rows, so the busier it is the more of them share that. At once at `rows` rows or `size` bytes.
     """
 
     linger: float = 0.4
-    busy_linger: float = 1.2
+    busy_linger: float = 1.0
     busy_rows: int = 500
+    flood_linger: float = 1.8
+    flood_rows: int = 4_500
     rows: int = 20_000
     size: int = 8 * 1024 * 1024
+
+    def linger_of(self, rows: int) -> float:
+        """How long a chunk that has come to `rows` rows waits."""
+        if rows >= self.flood_rows:
+            return self.flood_linger
+        return self.busy_linger if rows >= self.busy_rows else self.linger
 
 
 @dataclass(slots=True)
@@ -112,9 +121,7 @@ class Gatherer:
             return None
         if self.full:
             return 0.0
-        limits = self._limits
-        linger = limits.linger if self.rows < limits.busy_rows else limits.busy_linger
-        return max(0.0, self._since + linger - self._clock())
+        return max(0.0, self._since + self._limits.linger_of(self.rows) - self._clock())
 
     def take(self) -> Chunk | None:
         """Everything gathered, as one chunk; gathering goes on from its end. None when there are no records."""

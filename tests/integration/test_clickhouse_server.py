@@ -287,6 +287,15 @@ def test_token_makes_an_insert_repeatable(server: Running, table: str) -> None:
     assert client.query(f"SELECT count() FROM {table}").result_rows == [(2,)]
 
 
+def test_a_trickle_of_inserts_is_merged_and_not_over_and_over(server: Running, table: str) -> None:
+    for n in range(60):
+        server.ask(f"INSERT INTO {table} VALUES ({n}, 'x')").raise_for_status()
+    asked = f"SELECT max(level) FROM system.parts WHERE active AND table = '{table}'"
+    eventually(lambda: server.ask(asked).text != "0\n")
+    time.sleep(0.5)
+    assert int(server.ask(asked).text) <= 4
+
+
 def test_input_is_refused_as_the_engine_would_lose_the_rows(server: Running, table: str) -> None:
     statement = f"INSERT INTO {table} SELECT id + 1, name FROM input('id UInt64, name String') FORMAT TSV"
     answer = server.ask(f"{statement}\n1\tx\n")

@@ -137,6 +137,15 @@ async def test_writers_advance_the_ledger_one_at_a_time_and_none_is_lost(store: 
         )
 
 
+async def test_a_row_tells_when_it_came_in(clickhouse: ClickHouse) -> None:
+    await Migrator(clickhouse).apply()
+    store = ClickHouseStore(clickhouse)
+    await store.insert("usage", usage_rows(1, 2), "a", await lease(store))
+    recent = "inserted_at BETWEEN now64(3) - toIntervalMinute(1) AND now64(3)"
+    found = await clickhouse.query(f"SELECT count() FROM {clickhouse.access.database}.usage WHERE {recent}")
+    assert [tuple(row) for row in found] == [(2,)]
+
+
 async def test_old_versions_are_dropped_and_the_last_ones_stay(clickhouse: ClickHouse) -> None:
     await Migrator(clickhouse).apply()
     store = ClickHouseStore(clickhouse)

@@ -5,7 +5,7 @@ Access of read-only users never rests on this module: `access` asks the engine's
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -116,22 +116,25 @@ def insert(sql: bytes) -> Insert | None:
 
     Raises EngineError for the forms that only a client with files of its own can run.
     """
-    seen = list(_after_target(sql[:MAX_HEAD_BYTES]))
-    for i, token in enumerate(seen):
-        following = seen[i + 1] if i + 1 < len(seen) else None
+    end = Token("end", b"", len(sql), len(sql), 0)
+    # One token at a time: what follows the statement are data, and to cut those into tokens took most of an insert.
+    pairs = itertools.pairwise(itertools.chain(_after_target(sql[:MAX_HEAD_BYTES]), [end]))
+    before = b""
+    for token, following in pairs:
         if token.depth == 0 and token.word == "VALUES":
             return Insert(sql[: token.start], "Values", token.end)
-        if token.depth == 0 and token.word == "FORMAT" and following is not None and following.word:
+        if token.depth == 0 and token.word == "FORMAT" and following.word:
             name = following.text.decode("ascii", "replace")
             return Insert(sql[: token.start], name, _data_from(sql, following.end))
-        if token.depth == 0 and token.word == "FROM" and following is not None and following.word == "INFILE":
+        if token.depth == 0 and token.word == "FROM" and following.word == "INFILE":
             message = "INSERT FROM INFILE reads a client's file: send the data"
             raise errors.EngineError(errors.UNSUPPORTED_METHOD, message)
-        opened = token.depth == 1 and seen[i - 1].text == b"("  # the SELECT may stand in brackets
+        opened = token.depth == 1 and before == b"("  # the SELECT may stand in brackets
         selects = token.word in ("SELECT", "WITH", "WATCH") and token.depth == 0
         if selects or (opened and token.word == "SELECT"):
-            _refuse_input(seen[i:])
+            _refuse_input(pairs)
             return None
+        before = token.text
     return Insert(sql, None, len(sql))
 
 
@@ -156,9 +159,9 @@ def _after_target(sql: bytes) -> Iterator[Token]:
             yield token
 
 
-def _refuse_input(seen: list[Token]) -> None:
+def _refuse_input(pairs: Iterable[tuple[Token, Token]]) -> None:
     """chdb takes INSERT ... SELECT ... FROM input(...), answers that all is well and inserts nothing."""
-    for token, following in itertools.pairwise(seen):
+    for token, following in pairs:
         if token.word == "INPUT" and following.text == b"(":
             message = "the embedded engine has no input(): insert the data into a table, then select"
             raise errors.EngineError(errors.NOT_IMPLEMENTED, message)

@@ -40,9 +40,8 @@ class Run:
 
     def insert_of(self) -> sql.Insert | None:
         """The INSERT with data that this request is, if it is one and not a reader's."""
-        if self.ask.user == users.ANALYST or sql.first_word(self.ask.head()) != "INSERT":
-            return None
-        return sql.insert(self.ask.head())
+        head = b"" if self.ask.user == users.ANALYST else self.ask.head()
+        return sql.insert(head) if sql.first_word(head) == "INSERT" else None
 
     def insert(self, insert: sql.Insert) -> None:
         """Insert the request's data."""

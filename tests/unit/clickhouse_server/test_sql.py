@@ -1,5 +1,7 @@
 """Where an INSERT's data begin, which FORMAT is asked for, and what kind of statement it is."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,22 @@ def test_data_of_an_insert(text: bytes, head: bytes | None, form: str | None, da
     assert (found.format, text[found.data :]) == (form, data)
     assert head is None or found.head == head
     assert text.startswith(found.head)
+
+
+@pytest.mark.parametrize("statement", [b"INSERT INTO t FORMAT Native\n", b"INSERT INTO t VALUES "])
+def test_data_are_not_cut_into_tokens(statement: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    tokens = sql.tokens
+
+    def counted(text: bytes) -> Iterator[sql.Token]:
+        for token in tokens(text):
+            taken.append(token)
+            yield token
+
+    monkeypatch.setattr(sql, "tokens", counted)
+    found = sql.insert(statement + b"(\x01'a\xff" * 20_000)
+    assert found is not None and found.data <= len(statement)
+    assert len(taken) < 10
 
 
 @pytest.mark.parametrize(

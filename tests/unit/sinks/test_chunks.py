@@ -50,6 +50,17 @@ def test_a_busy_chunk_lingers_longer() -> None:
     assert g.due_in() == 0
 
 
+def test_in_a_flood_a_chunk_lingers_longest() -> None:
+    clock = Clock()
+    g = gatherer(clock, linger=0.5, busy_linger=1, busy_rows=2, flood_linger=3, flood_rows=4)
+    g.add(A, mapped(5, 6, 7), 8)
+    assert g.due_in() == 1
+    g.add(A, mapped(8), 9)
+    assert g.due_in() == 3
+    clock.now += 3
+    assert g.due_in() == 0
+
+
 def test_a_full_chunk_is_due_at_once() -> None:
     by_rows, by_size = gatherer(Clock(), rows=2), gatherer(Clock(), size=15)
     for g in (by_rows, by_size):
