@@ -25,6 +25,9 @@ HEADER_KIND: Final = "sluice-kind"
 HEADER_EVENT_ID: Final = "sluice-event-id"
 HEADER_TRACEPARENT: Final = "traceparent"
 
+# Added to the original headers that a dead letter holds: names what of the original was cut (key, value, headers).
+LETTER_TRUNCATED: Final = "sluice-truncated"
+
 Lane = Literal["interactive", "standard", "batch"]
 LANES: Final[tuple[Lane, ...]] = ("interactive", "standard", "batch")
 

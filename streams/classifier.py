@@ -1,11 +1,11 @@
-"""The classify stage's I/O: decode, let the processors decide, send, and commit only what is acknowledged.
+"""The classify stage's I/O: decode, let the processors decide, send, and mark only what is acknowledged.
 
 It is stateless. After a crash it repeats itself from the committed mark; route tells the repetitions.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -29,8 +29,11 @@ from streams.outbox.reading import committed_offsets, contiguous, make_reader, r
 
 log = logging.getLogger(__name__)
 Part = tuple[str, int]
-Commit = Callable[[dict[Part, int]], Awaitable[bool]]
 _BATCH_RECORDS, _BATCH_BYTES = 200, 4 << 20
+# A request travels on inside call tasks, outcomes and letters, all of which must fit records of 6 MiB; a command may
+# carry such a task.
+_MOST_REQUEST_BYTES = 5 << 20
+_MOST_COMMAND_BYTES = (5 << 20) + (64 << 10)
 
 
 class Classifier:
@@ -83,29 +86,34 @@ class Classifier:
     def _request(self, event: RequestEvent, inbound: Inbound) -> Outbound:
         version, config = self._configs.active()
         classified = classify(event, source_of(inbound), config, version)
+        made = self._tenant_event(classified, classified.request.tenant, _MOST_REQUEST_BYTES)
         metrics.CLASSIFY_EVENTS.labels("refused" if classified.problems else "classified").inc()
-        return self._tenant_event(classified, classified.request.tenant)
+        return made
 
     def _control(self, control: Control) -> Outbound:
         _, config = self._configs.active()
         checked = parse_control(control, config)
-        metrics.CLASSIFY_EVENTS.labels("control").inc()
         ledger_key = checked.tenant or (f"model:{checked.model}" if checked.model else "operator")
-        return self._tenant_event(checked, ledger_key)
+        made = self._tenant_event(checked, ledger_key, _MOST_COMMAND_BYTES)
+        metrics.CLASSIFY_EVENTS.labels("control").inc()
+        return made
 
-    def _tenant_event(self, record: ClassifiedRequest | Control, ledger_key: str) -> Outbound:
+    def _tenant_event(self, record: ClassifiedRequest | Control, ledger_key: str, most: int) -> Outbound:
         partition = partition_of(ledger_key, self._partitions)
         value = self._codec.encode(record, TENANT_EVENTS)
+        if len(value) > most:
+            message = f"the event has {len(value)} bytes; at most {most} are allowed: shorten its parameters and ids"
+            raise Invalid("too_large", message)
         return Outbound(TENANT_EVENTS, ledger_key.encode(), value, partition=partition)
 
 
 class ClassifyPipeline:
-    """Runs the classifier over the partitions this worker owns, batch by batch, and keeps their marks."""
+    """Runs the classifier over the partitions this worker owns, all of them in one batch, and keeps their marks."""
 
     def __init__(
-        self, classifier: Classifier, producer: AIOKafkaProducer, *, brokers: str, group: str, commit: Commit
+        self, classifier: Classifier, producer: AIOKafkaProducer, *, brokers: str, group: str
     ) -> None:
-        self._classifier, self._producer, self._commit = classifier, producer, commit
+        self._classifier, self._producer = classifier, producer
         self._brokers, self._group = brokers, group
         self._buffers: dict[Part, Buffer] = {}
         self._marks: dict[Part, int] = {}
@@ -135,15 +143,20 @@ class ClassifyPipeline:
         """True once the marks of every assigned partition are known."""
         return self._parts <= self._marks.keys()
 
-    async def close(self, within_s: float = 2.0) -> None:
-        """Let go of every partition: the batch in hand ends, or is dropped (and repeated by the next owner)."""
+    async def close(self, within_s: float = 2.0) -> dict[Part, int]:
+        """Let go of every partition: the batch in hand ends, or is dropped (and repeated by the next owner).
+
+        Returns the marks.
+        """
         self._parts = set()
         self._buffers.clear()
         if self._current is not None:
             _, late = await asyncio.wait([self._current], timeout=within_s)
             for task in late:
                 task.cancel()  # it may wait for a registry that is away
+        marks = dict(self._marks)
         self._marks.clear()
+        return marks
 
     def put(self, inbound: Inbound) -> Buffer:
         """Hand over a record; it may come before `open`, as Faust delivers before it tells of an assignment."""
@@ -161,9 +174,10 @@ class ClassifyPipeline:
         while True:
             await self._filled.wait()
             self._filled.clear()
+            ours = [(part, buffer) for part, buffer in self._buffers.items() if self._ours(part, buffer)]
+            if ours:
+                await self._run_batch(ours)
             for part, buffer in list(self._buffers.items()):
-                if self._ours(part, buffer):
-                    await self._run_batch(part, buffer)
                 if self._ours(part, buffer):
                     self._filled.set()
                 after_batch(part, buffer)
@@ -171,30 +185,34 @@ class ClassifyPipeline:
     def _ours(self, part: Part, buffer: Buffer) -> bool:
         return bool(buffer) and part in self._marks and self._buffers.get(part) is buffer
 
-    async def _run_batch(self, part: Part, buffer: Buffer) -> None:
-        self._current = asyncio.create_task(self._batch(part, buffer))
+    async def _run_batch(self, ours: Sequence[tuple[Part, Buffer]]) -> None:
+        self._current = asyncio.create_task(self._batch(ours))
         await asyncio.wait([self._current])
         if not self._current.cancelled():
             self._current.result()
         self._current = None
 
-    async def _batch(self, part: Part, buffer: Buffer) -> None:
+    async def _batch(self, ours: Sequence[tuple[Part, Buffer]]) -> None:
+        records, size = max(1, _BATCH_RECORDS // len(ours)), max(1, _BATCH_BYTES // len(ours))
+        sent: list[asyncio.Future[Any]] = []
+        reached: dict[Part, int] = {}
+        for part, buffer in ours:
+            for inbound in await self._take(part, buffer, records, size):
+                sent.append(await self._send(await self._classifier.outbound(inbound), inbound))
+                reached[part] = inbound.offset + 1
+        await asyncio.gather(*sent)
+        crash_point("classify.after_send")
+        self._marks.update(reached)
+
+    async def _take(self, part: Part, buffer: Buffer, records: int, size: int) -> list[Inbound]:
         topic_partition = TopicPartition(*part)
-        taken = buffer.take(_BATCH_RECORDS, _BATCH_BYTES)
         batch, later = await contiguous(
-            taken,
+            buffer.take(records, size),
             self._marks[part],
             lambda start, stop: read_range(self._brokers, topic_partition, start, stop),
         )
         buffer.put_back(later)
-        if not batch:
-            return
-        sent = [await self._send(await self._classifier.outbound(inbound), inbound) for inbound in batch]
-        await asyncio.gather(*sent)
-        crash_point("classify.after_send")
-        self._marks[part] = batch[-1].offset + 1
-        await self._commit({part: self._marks[part]})
-        crash_point("classify.after_commit")
+        return batch
 
     async def _send(self, out: Outbound, inbound: Inbound) -> asyncio.Future[Any]:
         crash_point("classify.before_send")

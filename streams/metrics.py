@@ -27,6 +27,16 @@ CALL_STALE_HEARTBEATS = Counter(
     ["model"],
 )
 
+CALL_LAG = Gauge(
+    "sluice_call_lag_records", "Positions not yet read, and tasks read whose end isn't durable yet", ["topic"]
+)
+CALL_UNSENT_BYTES = Gauge(
+    "sluice_call_unsent_bytes", "Bytes of outcomes, and of their tasks, that wait to become durable"
+)
+CALL_DEAD_LETTERS = Counter(
+    "sluice_call_dead_letters_total", "Records on call topics that nobody can read, by reason", ["reason"]
+)
+
 # sink
 SINK_ROWS = Counter("sluice_sink_rows_total", "Rows that landed in ClickHouse", ["table"])
 SINK_BYTES = Counter("sluice_sink_record_bytes_total", "Bytes of the records whose rows landed")
@@ -59,6 +69,11 @@ RELAY_HANGING = Gauge(
 RELAY_REFUSED = Counter(
     "sluice_relay_refused_total", "Results that could not be copied, by reason", ["reason"]
 )
+RELAY_LAG = Gauge("sluice_relay_lag_records", "Readable positions that are not copied yet", ["partition"])
+RELAY_GAP = Counter("sluice_relay_gap_records_total", "Positions that Kafka deleted unread")
+RELAY_FORGOTTEN = Counter(
+    "sluice_relay_forgotten_positions_total", "Partitions whose position was lost: copies may repeat"
+)
 
 # classify
 CLASSIFY_EVENTS = Counter(
@@ -81,6 +96,16 @@ ROUTE_OLDEST_OPEN = Gauge(
     "sluice_route_oldest_open_request_seconds",
     "Age of the oldest request without a terminal result",
     ["partition"],
+)
+
+ROUTE_DEAD_LETTERS = Counter(
+    "sluice_route_dead_letters_total", "Records of llm.tenant-events put aside, by reason", ["reason"]
+)
+ROUTE_DEDUPE_REACH = Gauge(
+    "sluice_route_dedupe_reach_seconds", "How far back a repeated request is recognised", ["partition"]
+)
+ROUTE_DEDUPE_RETENTION = Gauge(
+    "sluice_route_dedupe_retention_seconds", "How far back it should be (defaults.dedupe_hours)"
 )
 
 # every worker

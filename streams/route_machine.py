@@ -11,7 +11,7 @@ from processors.route.machine import RouteMachine
 from processors.route.seams import Seams
 from schemas.codec import Codec
 from schemas.names import DEAD_LETTERS
-from schemas.records import CallTask, ClassifiedRequest, Control, Outcome
+from schemas.records import CallTask, ClassifiedRequest, Control, DeadLetter, Outcome
 from schemas.signals import Invalid
 from streams import metrics
 from streams.classifier import source_of
@@ -82,7 +82,7 @@ class RouteBinding:
         record = self._decoded.get(inbound.offset)
         known = None if isinstance(record, Invalid) else record
         emits = self.machine.poison(known, source_of(inbound), repr(error))
-        message = f"processing it failed each time ({error!r}); redrive it once the cause is mended"
+        message = f"processing it failed each time ({error!r}); {_after_poison(record)}"
         metrics.ROUTE_POISONED.inc()
         return [*(self._encode(emit) for emit in emits), self._letter(inbound, "poison", message)]
 
@@ -96,6 +96,8 @@ class RouteBinding:
         return self._encode(Emit(DEAD_LETTERS, letter, letter.id.encode()))
 
     def _encode(self, emit: Emit) -> Outbound:
+        if isinstance(emit.record, DeadLetter):
+            metrics.ROUTE_DEAD_LETTERS.labels(emit.record.reason).inc()
         partition = emit.partition
         if partition is None and not isinstance(emit.record, CallTask):
             partition = self.partition
@@ -118,7 +120,20 @@ def _about(record: Record | Invalid | None) -> tuple[str | None, str | None]:
     match record:
         case ClassifiedRequest():
             return record.request.tenant, record.request.id
-        case Outcome():
+        case Outcome() | Control():
             return record.tenant, record.request_id
         case _:
             return None, None
+
+
+def _after_poison(record: Record | Invalid | None) -> str:
+    """What became of the record's request, and what an operator can do."""
+    match record:
+        case ClassifiedRequest():
+            return "its request ended as failed: once the cause is mended, submit it anew under another id"
+        case Outcome():
+            return (
+                "its request got an end; redrive it once the cause is mended, so that what it used is known"
+            )
+        case _:
+            return "redrive it once the cause is mended"

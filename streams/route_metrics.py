@@ -44,6 +44,7 @@ class RouteObserver:
         self._bindings.pop(partition, None)
         metrics.ROUTE_OPEN_REQUESTS.labels(partition).set(0)
         metrics.ROUTE_OLDEST_OPEN.labels(partition).set(0)
+        metrics.ROUTE_DEDUPE_REACH.remove(partition)
 
     def poisoned(self, partition: int, offset: int) -> None:
         """See `Observer`."""
@@ -54,6 +55,8 @@ class RouteObserver:
         for partition, binding in self._bindings.items():
             metrics.ROUTE_OPEN_REQUESTS.labels(partition).set(binding.machine.open)
             metrics.ROUTE_OLDEST_OPEN.labels(partition).set(_oldest_age_s(binding, now))
+            metrics.ROUTE_DEDUPE_REACH.labels(partition).set(binding.machine.dedupe_reach_ms(int(now)) / 1000)
+            metrics.ROUTE_DEDUPE_RETENTION.set(binding.machine.retention_ms / 1000)
 
 
 def _oldest_age_s(binding: RouteBinding, now: float) -> float:

@@ -5,10 +5,11 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from processors.classify.content import check_content
-from processors.classify.features import content_bytes, estimate_tokens, features_of, task_type_of
+from processors.classify.features import estimate_tokens, features_of, task_type_of
 from processors.classify.fields import check_fields, usable_trace
 from processors.classify.meaning import body_hash
 from processors.classify.problems import Problems, shown
+from processors.request_size import measured
 from schemas import ids
 from schemas.config import Config, Tenant
 from schemas.names import LANES, Lane
@@ -42,9 +43,9 @@ def classify(event: RequestEvent, source: Source, config: Config, config_version
     """
     tenant = _tenant_of(event, config)
     problems = Problems()
-    size = content_bytes(event)
+    size = measured(event)
     check_fields(event, config, tenant, source.timestamp, problems)
-    check_content(event, size, config.limits.max_prompt_bytes, problems)
+    check_content(event, size.content, config.limits.max_prompt_bytes, problems)
     request = _normalised(event, source)
     lane = _lane_of(event, tenant, config)
     deadline = event.deadline_at if "deadline_at" not in problems.cleared else None
@@ -61,7 +62,7 @@ def classify(event: RequestEvent, source: Source, config: Config, config_version
         task_type=task_type_of(msgspec.structs.replace(request, task_type=sound.task_type)),
         lane=lane,
         deadline_at=deadline,
-        input_tokens_estimate=estimate_tokens(event),
+        input_tokens_estimate=estimate_tokens(event, size),
         request=sound,
         problems=problems.found,
         features=features_of(request, size),

@@ -10,6 +10,7 @@ from schemas.records import ContentPart, Message, RequestEvent, ResponseFormat, 
 
 _ROLES: Final = ("user", "assistant", "tool")
 _MEDIA: Final = ("image", "document", "audio")
+_BY_VALUE: Final = ("document", "audio")
 _FORMATS: Final = ("text", "json", "json_schema")
 _MAX_TOOLS: Final = 128
 _MAX_URI: Final = 4096
@@ -24,7 +25,9 @@ _DRAFTS: Final = frozenset(
 def check_content(event: RequestEvent, size: int, most: int, problems: Problems) -> None:
     """Note every problem of the content, whose text and data take `size` of at most `most` bytes."""
     if size > most:
-        message = f"the content has {size} bytes; at most {most} are allowed: shorten it, or send a uri"
+        message = (
+            f"the content has {size} bytes; at most {most} are allowed: shorten it, or send images by uri"
+        )
         problems.add("prompt_too_large", "prompt" if event.prompt is not None else "messages", message)
         return
     asked = event.prompt is not None or bool(event.content)
@@ -70,6 +73,11 @@ def _check_part(place: str, part: ContentPart, problems: Problems) -> None:
         problems.json(f"{place}.arguments", part.arguments)
     if part.uri is not None:
         problems.text(f"{place}.uri", part.uri, _MAX_URI)
+        if part.type in _BY_VALUE:
+            message = (
+                f"{place} is of type {part.type} and by uri, which no provider takes: send its bytes as data"
+            )
+            problems.add("unsupported", f"{place}.uri", message)
     if part.sha256 is not None and not _SHA256.fullmatch(part.sha256):
         problems.add("invalid_hash", f"{place}.sha256", f"{place}.sha256 must be 64 hexadecimal digits")
 

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from processors.classify.problems import NAME_CHARS, has_control, shown
+from schemas import ids
 from schemas.config import Config
 from schemas.records import Control
 from schemas.signals import Invalid
@@ -16,6 +17,8 @@ def parse_control(event: Control, config: Config) -> Control:
 
     Raises Invalid("invalid_control") where a field is missing or unfit, Invalid("unknown_tenant") or
     Invalid("unknown_model") where what is meant isn't configured. A resume may name what is gone already.
+    A cancel is let through whatever it can be: the call stage reads the topic itself and obeys it, so that route
+    must know of it, and audit it.
     """
     for name in _TEXTS:
         value = getattr(event, name)
@@ -23,10 +26,13 @@ def parse_control(event: Control, config: Config) -> Control:
             raise _invalid(f"{name} is longer than {NAME_CHARS} characters or holds a control character")
     if event.reason is not None and len(event.reason) > _MAX_REASON:
         raise _invalid(f"reason is longer than {_MAX_REASON} characters: shorten it")
+    if event.command == "cancel":
+        event = _attributed(event)
     _require(event, "event_id", "actor")
     match event.command:
         case "cancel":
             _require(event, "tenant", "request_id")
+            return event
         case "pause" | "resume":
             return _pause(event, config)
         case "resolve":
@@ -40,6 +46,12 @@ def parse_control(event: Control, config: Config) -> Control:
     if event.tenant is not None and event.command != "resolve":
         _check_tenant(event.tenant, config)
     return event
+
+
+def _attributed(event: Control) -> Control:
+    """A cancel with an id and an actor. Where it has none, its id follows from what it says."""
+    made = ids.event_id(event.tenant or "", event.request_id or "", f"cancel.{event.at}")
+    return replace(event, event_id=event.event_id or made, actor=event.actor or "unknown")
 
 
 def _pause(event: Control, config: Config) -> Control:

@@ -1,10 +1,10 @@
 """What a request's size and shape say: bytes, estimated tokens, features for routing, the task type."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
-from schemas.records import ContentPart, RequestEvent
+from processors.request_size import RequestSize, size_of
+from schemas.records import RequestEvent
 
 _BYTES_PER_TOKEN: Final = 4
 _TOKENS_PER_MESSAGE: Final = 4
@@ -19,51 +19,21 @@ _VERBS: Final = {
 }
 
 
-def parts_of(event: RequestEvent) -> Iterator[ContentPart]:
-    """Every content part of a request."""
-    yield from event.content
-    for message in event.messages:
-        yield from message.content
-
-
-def content_bytes(event: RequestEvent) -> int:
-    """The bytes of all that a model would read, UTF-8 for texts, and of the data carried along."""
-    return _text_bytes(event) + sum(len(part.data or b"") for part in parts_of(event))
-
-
-def _text_bytes(event: RequestEvent) -> int:
-    total = _size(event.prompt) + _size(event.system)
-    for part in parts_of(event):
-        total += _size(part.text) + _size(part.arguments) + _size(part.uri) + _size(part.signature)
-    for tool in event.tools:
-        total += _size(tool.name) + _size(tool.description) + _size(tool.input_schema)
-    for key, value in event.prompt_variables.items():
-        total += _size(key) + _size(value)
-    return total + (_size(event.response_format.json_schema) if event.response_format is not None else 0)
-
-
-def _size(text: str | None) -> int:
-    if not text:
-        return 0
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def estimate_tokens(event: RequestEvent) -> int:
+def estimate_tokens(event: RequestEvent, size: RequestSize) -> int:
     """Estimated input tokens: a quarter of the text's bytes, 4 a message, 1000 an image or the like."""
     messages = max(len(event.messages), 1) + (event.system is not None)
-    media = sum(part.data is not None or part.uri is not None for part in parts_of(event))
-    text = -(-_text_bytes(event) // _BYTES_PER_TOKEN)
-    return text + messages * _TOKENS_PER_MESSAGE + media * _TOKENS_PER_MEDIUM
+    text = -(-size.text // _BYTES_PER_TOKEN)
+    return text + messages * _TOKENS_PER_MESSAGE + size.media * _TOKENS_PER_MEDIUM
 
 
-def features_of(event: RequestEvent, size: int) -> dict[str, float]:
+def features_of(event: RequestEvent, size: RequestSize) -> dict[str, float]:
     """Numeric features for routing; one that is 0 is left out."""
     features = {
-        "content_bytes": size,
+        "content_bytes": size.content,
         "messages": len(event.messages),
-        "system_bytes": _size(event.system),
+        "system_bytes": size_of(event.system),
         "tools": len(event.tools),
-        "media": sum(part.data is not None or part.uri is not None for part in parts_of(event)),
+        "media": size.media,
         "schema": event.response_format is not None and event.response_format.json_schema is not None,
     }
     return {name: float(value) for name, value in features.items() if value}

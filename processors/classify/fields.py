@@ -28,9 +28,20 @@ _OURS: Final = frozenset(
     {
         "model", "messages", "input", "prompt", "system", "stream", "stream_options", "max_tokens",
         "max_completion_tokens", "max_output_tokens", "n", "best_of", "tools", "tool_choice", "response_format",
+        "functions", "function_call",
     }
 )  # fmt: skip
-"""Vendor parameters that Sluice sets itself: one smuggled in could cost more than was reserved."""
+"""Vendor parameters that Sluice sets itself, and their former names: one smuggled in could cost more than was
+reserved."""
+_NO_TEMPLATES: Final = "prompt templates are not available: send the filled-in text as prompt or messages"
+_NOT_YET: Final = (
+    ("prompt_template", _NO_TEMPLATES),
+    ("prompt_template_version", _NO_TEMPLATES),
+    ("prompt_variables", _NO_TEMPLATES),
+    ("workflow_name", "workflows are not available: leave it out and send each step as a request of its own"),
+    ("stream_deltas", "deltas are not published: leave it out, the result comes whole"),
+)
+"""Fields that change what a request means, which nothing obeys yet."""
 
 
 def check_fields(
@@ -57,9 +68,9 @@ def check_fields(
             "leave it out, or add it to the tenant's reply_topics in the configuration"
         )
         problems.add("reply_topic_not_allowed", "reply_topic", message, clear=True)
-    if event.prompt_template is not None:
-        message = "prompt templates are not available: send the filled-in text as prompt or messages"
-        problems.add("unsupported", "prompt_template", message, clear=True)
+    for name, message in _NOT_YET:
+        if getattr(event, name) not in (None, False, {}):
+            problems.add("unsupported", name, message, clear=True)
     if event.parameters is not None:
         _check_parameters(event.parameters, problems)
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -11,6 +12,8 @@ from schemas.records import Problem
 NAME_CHARS: Final = 256
 _SHOWN_CHARS: Final = 80
 _MOST: Final = 50
+_MOST_NESTED: Final = 64
+_NESTS: Final = (dict, list)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -53,12 +56,31 @@ class Problems:
             self.add("unknown_value", field, message, clear=True)
 
     def json(self, field: str, text: str) -> Any:
-        """The value of a JSON text, None (and a problem) where it isn't one."""
+        """The value of a JSON text, None (and a problem) where it isn't one, or is nested too deeply to travel on."""
         try:
-            return orjson.loads(text)
+            value = orjson.loads(text)
         except ValueError as error:
             self.add("invalid_json", field, f"{field} is not valid JSON ({error}): send a JSON text")
             return None
+        if not _is_nested_within(value, _MOST_NESTED):
+            message = f"{field} is nested deeper than {_MOST_NESTED} levels: flatten it"
+            self.add("too_deep", field, message)
+            return None
+        return value
+
+
+def _is_nested_within(value: Any, most: int) -> bool:
+    """True where no more than `most` objects and lists lie within each other. A loop, as depth is the danger."""
+    level = [value] if isinstance(value, _NESTS) else []
+    for _ in range(most):
+        level = [child for each in level for child in _children(each) if isinstance(child, _NESTS)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def has_control(text: str) -> bool:

@@ -6,7 +6,7 @@ from processors.route.draft import Draft, result_of
 from processors.route.emit import Source
 from processors.route.finalise import finalise
 from processors.route.fingerprints import body_mark, fingerprint, halves, source_mark, source_name
-from processors.route.open_request import OpenRequest, echo_of, identifiers_of, unpack
+from processors.route.open_request import OpenRequest, echo_of, identifiers_of, to_nanos, unpack
 from processors.route.seams import Seams
 from processors.route.segment import Entry
 from schemas import ids
@@ -37,6 +37,7 @@ class Admission:
             lane=record.lane,
             task_type=record.task_type,
             echo=echo_of(request),
+            allowance=to_nanos(request.max_cost),
         )
 
     def handle(self) -> None:

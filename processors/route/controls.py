@@ -18,11 +18,12 @@ _AUDITED: Final = {"pause": "paused", "resume": "resumed", "redrive": "redriven"
 
 
 def handle_control(draft: Draft, control: Control, configs: ConfigLookup, seams: Seams) -> None:
-    """Obey a command once, however often it repeats.
+    """Obey a command once, however often it repeats. Its id is told apart from those that others gave theirs.
 
     Raises Invalid where the command isn't known or names no request.
     """
-    print_ = fingerprint("command", "", control.event_id)
+    name = "\x1f".join((control.event_id, control.command, control.request_id or ""))
+    print_ = fingerprint("command", control.tenant or "", name)
     if draft.state.dedupe.find(print_) is not None:
         return
     version = configs.active()[0]
@@ -45,21 +46,27 @@ def _request_key(control: Control) -> bytes:
 
 
 def _cancel(draft: Draft, control: Control, key: bytes, version: str) -> None:
-    """End an open request, whose attempts stay on record; remember the cancel of one not seen yet."""
+    """End an open request, whose attempts stay on record; remember the cancel of one not seen yet.
+
+    Each is audited. The call stage obeys the command too, and where its outcome ends the request first, this says
+    who gave it.
+    """
     packed = draft.state.requests.get(key)
-    if packed is not None:
-        record = unpack(packed)
-        if record.status != FINAL:
-            message = control.reason or f"cancelled by {control.actor}"
-            finalise(
-                draft, key, record, "cancelled", error_class="cancelled", message=message, actor=control.actor
-            )
+    record = unpack(packed) if packed is not None else None
+    if record is not None and record.status != FINAL:
+        message = control.reason or f"cancelled by {control.actor}"
+        finalise(
+            draft, key, record, "cancelled", error_class="cancelled", message=message, actor=control.actor
+        )
+        return
+    dedupe = draft.state.dedupe
+    if record is not None or dedupe.find(key) is not None:
+        audit_control(draft, control, "cancel_after_end", version)
         return
     print_ = fingerprint("cancel", control.tenant or "", control.request_id or "")
-    dedupe = draft.state.dedupe
-    if dedupe.find(key) is None and dedupe.find(print_) is None:
+    if dedupe.find(print_) is None:
         draft.remember(Entry(*halves(print_), cancel=True), draft.now)
-        audit_control(draft, control, "cancel_remembered", version)
+    audit_control(draft, control, "cancel_remembered", version)
 
 
 def _resolve(draft: Draft, control: Control, key: bytes, configs: ConfigLookup, seams: Seams) -> None:
@@ -88,7 +95,7 @@ def _resolve(draft: Draft, control: Control, key: bytes, configs: ConfigLookup, 
     else:
         audit_control(draft, control, "resolved", record.config_version, status="retry")
         config = configs.get(record.config_version)
-        again(draft, key, record, task, Again(False, 0, "resolved"), config, seams, control.actor)
+        again(draft, key, record, task, Again("best", 0, "resolved"), config, seams, control.actor)
 
 
 def _run(of: CallTask | OpenRequest) -> tuple[str, str, int]:

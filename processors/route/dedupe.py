@@ -4,12 +4,15 @@ Segments are dropped oldest first: by age, or at the cap. What a drop forgets li
 then on: a request accepted before it is refused as too old, so that forgetting never accepts one twice.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from processors.route.fingerprints import halves
 from processors.route.segment import Entry, Segment, SegmentId
 
 HOUR_MS: Final = 3_600_000
+# What a table of 2^17 slots holds: a part grows for the last time at half of it, in some 30 ms, and no further.
+_MOST_IN_PART: Final = 104_857
 _NEVER_DROPPED: Final = SegmentId(-1, 0)
 
 
@@ -41,7 +44,10 @@ class Dedupe:
         """The segment for an entry of that time: the hour's last part, or its next one where that is full."""
         hour, part = max(SegmentId(at_ms // HOUR_MS, 0), SegmentId(self.dropped.hour, self.dropped.part + 1))
         while (found := self.segments.get(SegmentId(hour, part))) is not None:
-            if found.count < max(1, cap // 4) and SegmentId(hour, part + 1) not in self.segments:
+            if (
+                found.count < min(_MOST_IN_PART, max(1, cap // 4))
+                and SegmentId(hour, part + 1) not in self.segments
+            ):
                 break
             part += 1
         return SegmentId(hour, part)
@@ -54,6 +60,11 @@ class Dedupe:
         segment.newest = max(segment.newest, newest)
         self.count += 1
         return segment
+
+    def read(self, segment: Segment, entries: Iterable[Entry], newest: int) -> None:
+        """Take in a chunk of the changelog."""
+        self.count += sum(map(segment.insert, entries))
+        segment.newest = max(segment.newest, newest)
 
     def segment(self, id_: SegmentId) -> Segment:
         """The segment of that id, made where it is missing."""

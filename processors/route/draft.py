@@ -4,7 +4,9 @@ from typing import Final
 
 import msgspec
 
+from processors.budget import Hold, Settlement
 from processors.route.changes import Change, Progress, Remembered, RequestGone, RequestPut
+from processors.route.dedupe import HOUR_MS
 from processors.route.emit import Emit
 from processors.route.open_request import FINAL, Echo, OpenRequest, due_of, pack
 from processors.route.segment import Entry
@@ -18,7 +20,10 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class Draft:
-    """Collects emits and changes against a state that it only reads. `now` is the decision's time, ms."""
+    """Collects emits, changes and what the budget must be told, against a state that it only reads.
+
+    `now` is the decision's time, ms.
+    """
 
     def __init__(self, state: State, partition: int, now: int, cap: int, retention_ms: int) -> None:
         self.state = state
@@ -27,6 +32,8 @@ class Draft:
         self.retention_ms = retention_ms
         self.emits: list[Emit] = []
         self.changes: list[Change] = []
+        self.settlements: list[Settlement] = []
+        self.holds: list[Hold] = []
         self.cap = cap
         self._accepted = state.progress.accepted
         self._terminal = state.progress.terminal
@@ -55,7 +62,8 @@ class Draft:
             due = due_of(self.state.requests[key]) if expire_at is None else expire_at
             self.changes.append(RequestPut(key, pack(record, due)))
         elif record.reservations:
-            forget_at = max(self.now, record.accepted_at + self.retention_ms)
+            # Never at once: the outcome of an attempt that runs is on its way.
+            forget_at = max(self.now + HOUR_MS, record.accepted_at + self.retention_ms)
             self.changes.append(RequestPut(key, pack(record, forget_at)))
         elif key in self.state.requests:
             self.changes.append(RequestGone(key))
@@ -103,6 +111,7 @@ class Draft:
         record: OpenRequest,
         *,
         attempt: int | None = None,
+        model: str | None = None,  # the last attempt's where none is given
         status: str | None = None,
         reason: str | None = None,
         actor: str = STAGE,
@@ -122,7 +131,7 @@ class Draft:
             previous_hash=b"",
             request_id=record.request_id,
             attempt=attempt,
-            model=record.model,
+            model=model or record.model,
             status=status,
             reason=reason,
             details=json_text(details),

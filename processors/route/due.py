@@ -7,13 +7,12 @@ from processors.route.dedupe import Dedupe
 from processors.route.draft import Draft
 from processors.route.finalise import finalise
 from processors.route.open_request import FINAL, due_of, unpack
-from processors.route.seams import Seams
 from processors.route.settle import settle_unheard
 
 NEVER_HEARD: Final = "never_heard_of"
 
 
-def handle_due(draft: Draft, key: bytes, seams: Seams) -> None:
+def handle_due(draft: Draft, key: bytes) -> None:
     """Act on the timer of a request; a stale timer does nothing."""
     packed = draft.state.requests.get(key)
     if packed is None or due_of(packed) > draft.now:
@@ -29,9 +28,9 @@ def handle_due(draft: Draft, key: bytes, seams: Seams) -> None:
             message="no outcome came by the deadline and its grace",
         )
         return
-    for held in list(record.reservations):
+    for held in record.reservations:
         if not held.settled_unknown:
-            settle_unheard(draft, record, held, NEVER_HEARD, seams)
+            settle_unheard(draft, record, held, NEVER_HEARD)
     record.reservations = []
     draft.keep(key, record)
 

@@ -18,10 +18,7 @@ def finalise(
     problems: list[Problem] | None = None,
     actor: str = STAGE,
 ) -> None:
-    """Publish the terminal result and its audit event. Attempts not settled stay on record.
-
-    The caller has made sure that the record isn't final yet.
-    """
+    """Publish the terminal result of a record that isn't final yet. Attempts not settled stay on it."""
     event_id = ids.event_id(record.tenant, record.request_id, "result")
     result = result_of(record, "terminal", status, event_id, draft.now)
     result.error_class, result.error_message = error_class, message
@@ -39,7 +36,8 @@ def finalise(
     draft.audit_request(
         "finalised",
         record,
-        attempt=record.attempt or None,
+        attempt=outcome.attempt if outcome else record.attempt or None,
+        model=outcome.model if outcome else None,
         status=status,
         reason=error_class,
         actor=actor,

@@ -9,10 +9,12 @@
 | failed: auth, no_such_model                                | the next candidate                          |
 | failed: context_exceeded                                   | the next candidate with a larger window     |
 | failed, retriable                                          | the same model after a backoff              |
+| - for the second time in a row of one model                | the next candidate, where there is another  |
+| - with a retry_after_ms over 10 s                          | the next candidate, where there is another  |
 | failed otherwise                                           | the next candidate                          |
 
 Another attempt needs a deadline ahead, a counted attempt left and a candidate left; else the request ends.
-Where the wait would outlast the deadline, the next candidate is called without one.
+The next candidate is called without a wait. Where the wait would outlast the deadline, the model is ruled out.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,12 @@ UNKNOWN_OUTCOME: Final = "unknown_outcome"
 _FIRST_WAIT_MS: Final = 500
 _LONGEST_WAIT_MS: Final = 30_000
 _FREE_RETURNS: Final = 3
+_FAILURES_IN_A_ROW: Final = 2
+_LONG_RETRY_AFTER_MS: Final = 10_000
+
+# Where another attempt goes: to the same model; to the next one, the same only where no other is healthy; or to the
+# best candidate left.
+Place = Literal["same", "next", "best"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +50,9 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Another attempt: at the same model, or at any candidate left; not before a wait of so many ms."""
+    """Another attempt; at the same model not before a wait of so many ms."""
 
-    same_model: bool
+    place: Place
     wait_ms: int
     reason: str
 
@@ -65,7 +73,8 @@ def on_unknown(record: OpenRequest, config: Config) -> OnUnknown:
 def next_step(record: OpenRequest, outcome: Outcome, config: Config, now: int) -> End | Again | Quarantine:
     """Decide after an outcome that didn't end the request by itself.
 
-    Marks in `record` the candidates that can't serve the request, and doesn't count an attempt returned.
+    Marks in `record` the candidates that can't serve the request, counts failures that may pass, and doesn't count
+    an attempt returned.
     """
     message = f"the attempt ended as {outcome.status}"
     error = outcome.error or ErrorInfo(error_class="internal", message=message)
@@ -85,6 +94,7 @@ def next_step(record: OpenRequest, outcome: Outcome, config: Config, now: int) -
 
 def _rule_out(record: OpenRequest, error: ErrorInfo, config: Config) -> None:
     if error.retriable and error.error_class not in ELSEWHERE:
+        record.failures += 1
         return
     record.ruled_out |= 1 << record.current
     if error.error_class == "context_exceeded":
@@ -103,22 +113,30 @@ def _another(
         record.counted -= 1
         returns = record.attempt - record.counted - _FREE_RETURNS
         wait = backoff_ms(returns, outcome.attempt_id) if returns > 0 else 0
-        return Again(False, min(wait, max(0, record.deadline_at - now - 1)), error.error_class)
+        return Again("best", min(wait, max(0, record.deadline_at - now - 1)), error.error_class)
     left = record.left()
     if record.counted >= config.defaults.max_attempts or not left:
         return End("failed", error.error_class, error.message)
-    if record.ruled_out >> record.current & 1 or outcome.status == "unknown":
-        return Again(outcome.status == "unknown", 0, error.error_class)
+    if outcome.status == "unknown":
+        return Again("same", 0, error.error_class)
+    if record.ruled_out >> record.current & 1:
+        return Again("best", 0, error.error_class)
+    return _later(record, outcome, error, left, now)
+
+
+def _later(record: OpenRequest, outcome: Outcome, error: ErrorInfo, left: list[str], now: int) -> End | Again:
+    """After a failure that may pass: wait for the model, unless another can take its place."""
     wait = max(backoff_ms(record.counted, outcome.attempt_id), error.retry_after_ms or 0)
     if error.retry_after_ms:
         wait += backoff_ms(1, outcome.attempt_id)
-    if now + wait < record.deadline_at:
-        return Again(True, wait, error.error_class)
-    if len(left) == 1:
-        message = f"{error.message}; the wait before a retry outlasts the deadline"
-        return End("failed", error.error_class, message)
-    record.ruled_out |= 1 << record.current
-    return Again(False, 0, error.error_class)
+    if now + wait >= record.deadline_at:
+        if len(left) == 1:
+            message = f"{error.message}; the wait before a retry outlasts the deadline"
+            return End("failed", error.error_class, message)
+        record.ruled_out |= 1 << record.current
+        return Again("best", 0, error.error_class)
+    moves_on = record.failures >= _FAILURES_IN_A_ROW or (error.retry_after_ms or 0) > _LONG_RETRY_AFTER_MS
+    return Again("next" if moves_on else "same", wait, error.error_class)
 
 
 def backoff_ms(failures: int, attempt_id: str) -> int:

@@ -101,6 +101,10 @@ class OpenRequest(msgspec.Struct, array_like=True):
     candidates: list[str] = []
     reservations: list[Reservation] = []
     echo: Echo = msgspec.field(default_factory=Echo)
+    failures: int = 0  # of the current candidate in a row, those that may pass
+    allowance: int | None = (
+        None  # what the request may still cost, nano-dollars; None where it set no max_cost
+    )
 
     @property
     def request_id(self) -> str:
@@ -130,6 +134,15 @@ class OpenRequest(msgspec.Struct, array_like=True):
     def left(self) -> list[str]:
         """The candidates not ruled out, best first."""
         return [name for i, name in enumerate(self.candidates) if not self.ruled_out >> i & 1]
+
+    def onward(self) -> list[str]:
+        """The candidates not ruled out in the order of trying on: from the one behind the current, which is last."""
+        behind, candidates = self.current + 1, range(len(self.candidates))
+        return [
+            self.candidates[i]
+            for i in (*candidates[behind:], *candidates[:behind])
+            if not self.ruled_out >> i & 1
+        ]
 
 
 class UnreadableState(Exception):

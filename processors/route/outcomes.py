@@ -29,7 +29,7 @@ def handle_outcome(
     if packed is None:
         return
     record = unpack(packed)
-    if outcome.timings.accepted_at != record.accepted_at or not settle(draft, record, outcome, seams):
+    if outcome.timings.accepted_at != record.accepted_at or not settle(draft, record, outcome):
         return
     if record.status == FINAL:
         draft.keep(key, record)
@@ -104,11 +104,8 @@ def again(
     seams: Seams,
     actor: str = STAGE,
 ) -> None:
-    """Issue another attempt; the request fails where the budget refuses it."""
-    model = record.candidates[record.current]
-    stay = step.same_model and seams.health.healthy(model)
-    candidates = [model] if stay else record.left() or [model]
-    issued = issue(draft, record, task, candidates, config, seams, step.wait_ms)
+    """Issue another attempt; the request fails where it can't be paid."""
+    issued = issue(draft, record, task, _places(record, step, seams), config, seams, step.wait_ms)
     if isinstance(issued, Problem):
         finalise(draft, key, record, "failed", error_class=issued.code, message=issued.message)
         return
@@ -123,6 +120,14 @@ def again(
     )
     draft.call(task)
     draft.keep(key, record)
+
+
+def _places(record: OpenRequest, step: Again, seams: Seams) -> list[str]:
+    """The candidates to choose from, best first and at least one. Nobody stays at a model that is sick by now."""
+    model = record.candidates[record.current]
+    if step.place == "same" and seams.health.healthy(model):
+        return [model]
+    return (record.onward() if step.place == "next" else record.left()) or [model]
 
 
 def _quarantine(draft: Draft, record: OpenRequest, outcome: Outcome, source: Source, seams: Seams) -> None:

@@ -32,7 +32,7 @@ def handle_poison(
         _fail_new(draft, record, message, configs, seams)
     elif isinstance(record, Outcome):
         tenant, request_id = record.tenant, record.request_id
-        _fail_open(draft, record, message, seams)
+        _fail_open(draft, record, message)
     elif record is not None:
         tenant, request_id = record.tenant or "", record.request_id
     draft.audit(
@@ -64,7 +64,9 @@ def _fail_new(
         admission.end("failed", _CLASS, message)
 
 
-def _fail_open(draft: Draft, outcome: Outcome, message: str, seams: Seams) -> None:
+def _fail_open(draft: Draft, outcome: Outcome, message: str) -> None:
+    """Settle the attempt at worst case. Its request ends where it waits for this outcome: an attempt that follows
+    still runs, and has an end of its own."""
     key = fingerprint("request", outcome.tenant, outcome.request_id)
     packed = draft.state.requests.get(key)
     if packed is None:
@@ -74,8 +76,8 @@ def _fail_open(draft: Draft, outcome: Outcome, message: str, seams: Seams) -> No
         return
     held = record.reservation(outcome.attempt)
     if held is not None and not held.settled_unknown:
-        settle_unheard(draft, record, held, _CLASS, seams)
-    if record.status != FINAL:
+        settle_unheard(draft, record, held, _CLASS)
+    if record.status != FINAL and outcome.attempt == record.attempt:
         finalise(draft, key, record, "failed", error_class=_CLASS, message=message)
     else:
         draft.keep(key, record)

@@ -88,36 +88,43 @@ class Segment:
 
     def insert(self, entry: Entry) -> bool:
         """Remember an entry; False where it was there already."""
-        if self.find(entry.low, entry.high) >= 0:
-            return False
         if (self.count + 1) * 5 > (self._mask + 1) * 4:
             self._grow()
-        place = 0
-        if entry.original:
-            place = len(self._blob)
-            text = entry.original.encode()
-            self._blob += len(text).to_bytes(2, "little") + text
-        self._place(entry.low, entry.high, entry.source << 32 | entry.body, place)
+        low, high, body, source, original, cancel = entry
+        table, last = self._table, self._mask * _WORDS
+        at = (low & self._mask) * _WORDS
+        while table[at] or table[at + 1]:
+            if table[at] == low and table[at + 1] == high:
+                return False
+            at = at + _WORDS if at < last else 0
+        table[at], table[at + 1], table[at + 2] = low, high, source << 32 | body
+        if original:
+            self._places[at // _WORDS] = self._keep(original)
         self.count += 1
-        self.cancels += entry.cancel
+        self.cancels += cancel
         return True
 
-    def _place(self, low: int, high: int, marks: int, place: int) -> None:
-        table, mask = self._table, self._mask
-        at = (low & mask) * _WORDS
-        while table[at] or table[at + 1]:
-            at = at + _WORDS if at < mask * _WORDS else 0
-        table[at], table[at + 1], table[at + 2] = low, high, marks
-        self._places[at // _WORDS] = place
+    def _keep(self, original: str) -> int:
+        place, text = len(self._blob), original.encode()
+        self._blob += len(text).to_bytes(2, "little") + text
+        return place
 
     def _grow(self) -> None:
         old, places = self._table, self._places
-        self._mask = self._mask * 2 + 1
-        self._table = array("Q", bytes(8 * _WORDS * (self._mask + 1)))
-        self._places = array("I", bytes(4 * (self._mask + 1)))
-        for at in range(0, len(old), _WORDS):
-            if old[at] or old[at + 1]:
-                self._place(old[at], old[at + 1], old[at + 2], places[at // _WORDS])
+        mask = self._mask = self._mask * 2 + 1
+        table = self._table = array("Q", bytes(8 * _WORDS * (mask + 1)))
+        self._places = array("I", bytes(4 * (mask + 1)))
+        last = mask * _WORDS
+        for of in range(0, len(old), _WORDS):
+            low, high = old[of], old[of + 1]
+            if not low and not high:
+                continue
+            at = (low & mask) * _WORDS
+            while table[at] or table[at + 1]:
+                at = at + _WORDS if at < last else 0
+            table[at], table[at + 1], table[at + 2] = low, high, old[of + 2]
+            if places[of // _WORDS]:
+                self._places[at // _WORDS] = places[of // _WORDS]
 
     def append(self, entry: Entry) -> int:
         """Add an entry's bytes to the chunk being written; returns the chunk's number."""

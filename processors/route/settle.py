@@ -1,24 +1,24 @@
 """The settlement of an attempt's reservation: one usage event, at worst case where the truth isn't known.
 
-| outcome                                  | reservation open   | settled as unknown   | none    |
-|------------------------------------------|--------------------|----------------------|---------|
-| usage given                              | that usage, closed | correction, closed   | ignored |
-| no usage, and nothing can have been paid | zeros, closed      | correction to zeros  | ignored |
-| no usage, and something may be paid      | worst case, closed | correction to itself | ignored |
-| unknown                                  | worst case, kept   | ignored              | ignored |
+| outcome                                     | reservation open   | settled as unknown   | none    |
+|---------------------------------------------|--------------------|----------------------|---------|
+| usage given, and its cost if there is one   | that usage, closed | correction, closed   | ignored |
+| usage of a priced model given without cost  | worst case, closed | correction to itself | ignored |
+| no usage, and nothing can have been paid    | zeros, closed      | correction to zeros  | ignored |
+| no usage, and something may be paid         | worst case, closed | correction to itself | ignored |
+| unknown                                     | worst case, kept   | ignored              | ignored |
 """
 
 from decimal import Decimal
 
-from processors.budget import Hold
+from processors.budget import Hold, Settlement
 from processors.route.draft import Draft
-from processors.route.open_request import OpenRequest, Reservation, from_nanos
-from processors.route.seams import Seams
+from processors.route.open_request import OpenRequest, Reservation, from_nanos, to_nanos
 from schemas import ids
 from schemas.records import Outcome, Usage, UsageEvent
 
 
-def settle(draft: Draft, record: OpenRequest, outcome: Outcome, seams: Seams) -> bool:
+def settle(draft: Draft, record: OpenRequest, outcome: Outcome) -> bool:
     """Settle the attempt of the outcome; False where there is nothing to settle: ignore the outcome."""
     held = record.reservation(outcome.attempt)
     if held is None or (held.settled_unknown and outcome.status == "unknown"):
@@ -29,7 +29,7 @@ def settle(draft: Draft, record: OpenRequest, outcome: Outcome, seams: Seams) ->
     event.provider, event.deployment = outcome.provider, outcome.deployment
     event.vendor_model, event.timings = outcome.vendor_model, outcome.timings
     event.error_class = outcome.error.error_class if outcome.error else None
-    _close(draft, record, held, event, seams)
+    _close(draft, record, held, event)
     if outcome.status == "unknown":
         held.settled_unknown = True
     else:
@@ -37,14 +37,14 @@ def settle(draft: Draft, record: OpenRequest, outcome: Outcome, seams: Seams) ->
     return True
 
 
-def settle_unheard(draft: Draft, record: OpenRequest, held: Reservation, reason: str, seams: Seams) -> None:
-    """Settle an attempt at worst case because nothing more will be heard of it."""
+def settle_unheard(draft: Draft, record: OpenRequest, held: Reservation, reason: str) -> None:
+    """Settle an attempt at worst case because nothing was heard of it; what is heard later corrects that."""
     usage, cost = _worst(held)
     event = _usage_event(draft, record, held, "unknown", usage, cost)
     event.error_class = reason
     event.attempt_id = ids.attempt_id(record.tenant, record.request_id, held.attempt)
-    _close(draft, record, held, event, seams)
-    record.reservations.remove(held)
+    _close(draft, record, held, event)
+    held.settled_unknown = True
 
 
 def hold_of(record: OpenRequest, held: Reservation) -> Hold:
@@ -53,12 +53,15 @@ def hold_of(record: OpenRequest, held: Reservation) -> Hold:
     return Hold(record.tenant, record.request_id, held.attempt, model, from_nanos(held.cost))
 
 
-def _close(draft: Draft, record: OpenRequest, held: Reservation, event: UsageEvent, seams: Seams) -> None:
+def _close(draft: Draft, record: OpenRequest, held: Reservation, event: UsageEvent) -> None:
     if held.settled_unknown:
         event.corrects = event.event_id
         event.event_id = ids.event_id(record.tenant, record.request_id, "usage", held.attempt, 0, 1)
     draft.usage(event)
-    seams.budget.settle(hold_of(record, held), event.cost, held.settled_unknown)
+    draft.settlements.append(Settlement(hold_of(record, held), event.cost, held.settled_unknown))
+    if record.allowance is not None:
+        corrected = held.cost if held.settled_unknown else 0
+        record.allowance += (corrected or 0) - (to_nanos(event.cost) or 0)
     if held.settled_unknown:
         draft.audit_request(
             "usage_corrected",
@@ -70,9 +73,10 @@ def _close(draft: Draft, record: OpenRequest, held: Reservation, event: UsageEve
 
 
 def _used(held: Reservation, outcome: Outcome) -> tuple[Usage, Decimal | None]:
-    if outcome.usage is not None and outcome.status != "unknown":
-        return outcome.usage, outcome.cost
-    if _maybe_paid(outcome):
+    told = outcome.usage if outcome.status != "unknown" else None
+    if told is not None and (outcome.cost is not None or held.cost is None):
+        return told, outcome.cost
+    if told is not None or _maybe_paid(outcome):
         return _worst(held)
     nothing = Usage(input_uncached=0, cache_read=0, cache_write=0, output=0, reasoning=0)
     return nothing, None if held.cost is None else Decimal(0)

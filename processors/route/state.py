@@ -61,8 +61,7 @@ class State:
             segment.chunks.discard(change.chunk)
             return
         segment.chunks.add(change.chunk)
-        for entry in change.entries:
-            self.dedupe.add(change.segment, entry, change.newest)
+        self.dedupe.read(segment, change.entries, change.newest)
 
     def snapshot(self) -> Snapshot:
         """A copy of the state, to compare with another."""

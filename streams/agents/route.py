@@ -9,6 +9,7 @@ from streams import faust_adapter
 from streams.outbox.kafka import KafkaPartitionBroker, OutboxTopics
 from streams.outbox.outbox import Outbox
 from streams.outbox.reading import inbound_of
+from streams.route_health import PauseWatch
 from streams.route_machine import RouteBinding
 from streams.route_metrics import RouteObserver
 from streams.settings import Settings
@@ -21,7 +22,9 @@ async def build(settings: Settings, parts: Parts) -> Stage:
     app = faust_adapter.make_app("route", settings)
     clock, codec = SystemClock(), parts.codec
     topics = OutboxTopics(settings.brokers, settings.app_id, str(app.conf.id), TENANT_EVENTS, ROUTE_STATE)
-    seams = Seams(encode=lambda outcome: codec.encode(outcome, TENANT_EVENTS))
+    pauses = PauseWatch(settings.brokers, codec, parts.configs)
+    await pauses.start()
+    seams = Seams(encode=lambda outcome: codec.encode(outcome, TENANT_EVENTS), health=pauses.health)
     observer = RouteObserver()
     pause, resume = faust_adapter.pauser(app, TENANT_EVENTS)
     outbox = Outbox(
@@ -49,5 +52,5 @@ async def build(settings: Settings, parts: Parts) -> Stage:
 
     return Stage(
         app, put=outbox.put, idle=outbox.idle, on_assigned=opened, on_revoked=outbox.close,
-        ready=outbox.all_running, marks=outbox.marks, refresh=observer.refresh,
+        on_stop=pauses.stop, ready=outbox.all_running, marks=outbox.marks, refresh=observer.refresh,
     )  # fmt: skip

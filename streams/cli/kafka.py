@@ -1,6 +1,6 @@
 """What commands do with Kafka: read a stretch of a topic, write a few records, look at lags."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +70,7 @@ async def producer(brokers: str, transactional_id: str | None = None) -> AsyncIt
         enable_idempotence=True,
         max_request_size=MAX_RECORD_BYTES,
         transactional_id=transactional_id,
+        transaction_timeout_ms=10_000,  # a command that was stopped in its midst hides others' records no longer
         request_timeout_ms=15_000,
     )
     try:
@@ -117,7 +118,7 @@ class Reading:
 
 async def read(
     brokers: str, topic: str, span: Span = FROM_START, reading: Reading | None = None
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """The committed records of a topic as ConsumerRecords; those of one partition in order."""
     progress = reading or Reading()
     async with consumer(brokers) as reader:

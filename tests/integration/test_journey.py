@@ -28,7 +28,6 @@ EVERYWHERE: dict[str, Any] = {
 }
 IN_RESULT: dict[str, Any] = {
     "tags": ["a", "b"],
-    "workflow_name": "flow",
     "workflow_id": "flow-1",
     "workflow_step": "step-2",
     "parent_request_id": "parent-3",
@@ -109,8 +108,12 @@ async def check_stored(pipeline: Pipeline, request_id: str, known: dict[str, Any
         rows = await pipeline.store.rows(f"SELECT {named} FROM {table} WHERE request_id = '{request_id}'")
         assert len(rows) == (2 if table == "audit" else 1), table
         for row in rows:
-            row["why"] = wanted.get("why") if str(row.get("why", "")).startswith(str(wanted.get("why"))) else None
-            assert {c: int(v) if isinstance(wanted[c], int) else v for c, v in row.items() if c in wanted} == wanted
+            row["why"] = (
+                wanted.get("why") if str(row.get("why", "")).startswith(str(wanted.get("why"))) else None
+            )
+            assert {
+                c: int(v) if isinstance(wanted[c], int) else v for c, v in row.items() if c in wanted
+            } == wanted
     [body] = await pipeline.store.rows(f"SELECT text FROM bodies WHERE request_id = '{request_id}'")
     assert body["text"] == "x" * 60
 
@@ -134,6 +137,13 @@ async def test_cancelling_ends_the_request_and_drops_its_call(pipeline: Pipeline
     result = await pipeline.result(TENANT, prefix)
     assert (result.status, result.error_class) == ("cancelled", "cancelled")
     await until(dropped, 30, "the stream to be dropped")
+
+    async def attributed() -> bool:
+        await pipeline.evidence.catch_up()
+        given = {e.action for e in pipeline.evidence.audited((TENANT, prefix)) if e.actor == "test"}
+        return bool(given & {"finalised", "cancel_after_end"})  # whoever ends it: route, or call's outcome
+
+    await until(attributed, 30, "the audit trail to say who cancelled")
     await pipeline.kept()
     [usage] = [u for u in pipeline.evidence.usage if u.request_id == prefix]
     assert usage.status == "cancelled" and usage.usage.estimated, "what was sent is billed as an estimate"
@@ -184,6 +194,29 @@ async def test_what_is_paused_waits_until_it_is_resumed(
     await pipeline.kept()
 
 
+async def test_a_paused_model_is_passed_by_where_another_may_serve(pipeline: Pipeline, prefix: str) -> None:
+    sent: list[str] = []
+
+    async def answered() -> bool:
+        """Each worker of route learns of a pause by itself: what was sent before waits for the model."""
+        sent.append(f"{prefix}-{len(sent)}")
+        await pipeline.publish(
+            RequestEvent(id=sent[-1], tenant=TENANT, prompt=prefix, model="fast", candidate_models=["slow"])
+        )
+        await asyncio.sleep(2)
+        await pipeline.evidence.catch_up()
+        return (TENANT, sent[-1]) in pipeline.evidence.terminal() and len(sent) > 1
+
+    await pipeline.control("pause", model="fast")
+    try:
+        await until(answered, 30, "a request to pass the paused model by")
+        result = await pipeline.result(TENANT, sent[-1])
+        assert (result.status, result.model) == ("succeeded", "slow")
+    finally:
+        await pipeline.control("resume", model="fast")
+    await pipeline.kept()
+
+
 async def test_a_model_added_while_all_runs_is_really_called(
     pipeline: Pipeline, prefix: str, model_server_url: str
 ) -> None:
@@ -216,7 +249,11 @@ async def test_a_model_added_while_all_runs_is_really_called(
     assert (result.usage.input_uncached or 0) > 0 and 0 < (result.usage.output or 0) <= 24
     assert result.cost is not None and result.cost > 0
     timings = result.timings
-    assert timings is not None and None not in (timings.started_at, timings.first_token_at, timings.completed_at)
+    assert timings is not None and None not in (
+        timings.started_at,
+        timings.first_token_at,
+        timings.completed_at,
+    )
     await pipeline.kept()
     [row] = await pipeline.store.rows(
         f"SELECT model, cost, output_tokens FROM results WHERE request_id = '{result.request_id}'"

@@ -46,7 +46,21 @@ def test_each_alert_is_in_the_runbook(rule: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["lag", "oldest_open_request", "hanging_transaction", "sink_paused", "dead_letter"]
+    "subject",
+    [
+        "classify_lag",
+        "route_lag",
+        "call_lag",
+        "sink_lag",
+        "oldest_open_request",
+        "hanging_transaction",
+        "sink_paused",
+        'classify_events_total{result="dead_letter"}',
+        'route_dead_letters_total{reason!="unknown_outcome"}',
+        "dedupe_reach",
+        "call_dead_letters",
+        "sink_dead_letters",
+    ],
 )
 def test_what_must_be_watched_is(subject: str) -> None:
     assert any(subject in rule["expr"] for rule in RULES)

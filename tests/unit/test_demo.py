@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from schemas.codec import Codec
 from schemas.records import RequestEvent, ResultEvent
 from schemas.registry import SchemaStore, UnknownSchemaId
 from schemas.signals import Invalid
 from streams.config_file import load_config
-from streams.demo import proof
 from streams.demo.requests import REPLY_TOPIC, TENANTS, plan
 from streams.demo.run import _surprises, expected
 from streams.demo.watch import Seen
@@ -80,10 +77,3 @@ def test_requests_of_others_are_not_counted() -> None:
     seen = Seen("run")
     seen.take(result("another-request", "succeeded"))
     assert not seen.results
-
-
-@pytest.mark.parametrize(("counts", "holds"), [((5, 5, 5), True), ((5, 4, 5), False), ((5, 5, 4), False)])
-def test_the_line_holds_only_where_all_three_agree(counts: tuple[int, int, int], holds: bool) -> None:
-    found = proof.Counts(*counts)
-    assert found.hold is holds
-    assert found.line() == "accepted {} = terminal {} = in ClickHouse {}".format(*counts)

@@ -5,6 +5,7 @@ The model keeps what left the machine in committed transactions (`visible`) and 
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,11 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from processors.budget import Hold, Settlement
 from processors.route.emit import Emit, Source
 from processors.route.machine import Record
+from processors.route.open_request import unpack
 from schemas.audit_chain import verify
 from schemas.config import Config
-from schemas.records import AuditEvent, CallTask, DeadLetter, Outcome, ResultEvent, Usage, UsageEvent
+from schemas.records import AuditEvent, CallTask, DeadLetter, Outcome, Problem, ResultEvent, Usage, UsageEvent
 from schemas.signals import Invalid
 from tests.unit.route.world import World, config, control, outcome, problem, records_of
 
@@ -38,10 +41,32 @@ def small_cap(cap: int) -> Config:
     return base.model_copy(update={"defaults": base.defaults.model_copy(update={"dedupe_max_entries": cap})})
 
 
+class Books:
+    """A budget that only keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.held: set[Hold] = set()
+
+    def check(self, hold: Hold, settled: Sequence[Settlement]) -> Problem | None:
+        return None
+
+    def hold(self, hold: Hold) -> None:
+        assert hold not in self.held
+        self.held.add(hold)
+
+    def settle(self, settlement: Settlement) -> None:
+        assert (settlement.hold in self.held) == (not settlement.correction)
+        self.held.discard(settlement.hold)
+
+    def restore(self, partition: int, holds: Iterable[Hold]) -> None:
+        self.held = set(holds)
+
+
 class RouteMachineModel(RuleBasedStateMachine):
     @initialize(cap=st.sampled_from([200_000, 6]))
     def start(self, cap: int) -> None:
-        self.world = World(small_cap(cap))
+        self.books = Books()
+        self.world = World(small_cap(cap), budget=self.books)
         self.visible: list[Emit] = []
         self.pending: list[Emit] = []
         self.inputs: list[tuple[str, Record, Source]] = []
@@ -58,6 +83,7 @@ class RouteMachineModel(RuleBasedStateMachine):
         prompt=st.sampled_from(["one", "one", "two"]),
         model=st.sampled_from([None, None, "fast", "large"]),
         candidates=st.sampled_from([[], [], ["small", "large"]]),
+        max_cost=st.sampled_from([None, None, "0.001", "0.003", "0.012"]),
         lives_s=st.sampled_from([5, 60, 600, 6 * HOUR]),
         age_s=st.sampled_from([0, 0, 1, 4]),
         oddity=st.sampled_from([None] * 8 + ["broken", "past its deadline", "old", "ancient", "unroutable"]),
@@ -76,6 +102,7 @@ class RouteMachineModel(RuleBasedStateMachine):
             idempotency_key=plain["key"],
             model="unheard-of" if oddity == "unroutable" else plain["model"],
             candidate_models=plain["candidates"],
+            max_cost=plain["max_cost"] and Decimal(plain["max_cost"]),
         )
         self.requests.append(request)
         self.feed(request)
@@ -254,6 +281,30 @@ class RouteMachineModel(RuleBasedStateMachine):
                 last[key] = record.attempt
             elif isinstance(record, ResultEvent) and record.kind == "terminal":
                 ended.add((record.tenant, record.request_id, record.accepted_at))
+
+    @invariant()
+    def no_request_can_cost_more_than_it_may(self) -> None:
+        spent: dict[tuple[Any, ...], dict[int, Decimal]] = defaultdict(dict)
+        for emit in self.visible + self.pending:
+            record = emit.record
+            if isinstance(record, UsageEvent):
+                key = (record.tenant, record.request_id, record.accepted_at)
+                spent[key][record.attempt] = record.cost or Decimal(0)
+            elif isinstance(record, CallTask) and record.request.max_cost is not None:
+                key = (record.tenant, record.request_id, record.accepted_at)
+                assert record.worst_case_cost is not None
+                assert sum(spent[key].values()) + record.worst_case_cost <= record.request.max_cost
+
+    @invariant()
+    def the_budget_holds_what_is_not_settled(self) -> None:
+        held = Counter((h.tenant, h.request_id, h.attempt) for h in self.books.held)
+        records = map(unpack, self.world.machine.state.requests.values())
+        assert held == Counter(
+            (r.tenant, r.request_id, x.attempt)
+            for r in records
+            for x in r.reservations
+            if not x.settled_unknown
+        )
 
     @invariant()
     def audit_chain_verifies(self) -> None:

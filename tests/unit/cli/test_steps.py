@@ -1,5 +1,6 @@
 """The story of a request: order, repetition, completeness."""
 
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ def usage(number: int, at: int, **more: Any) -> Step:
 
 def result(status: str, at: int) -> Step:
     row = {"model": "m", "attempts": 1, "error_class": "", "error_message": "", "finish_reason": "stop"}
+    row["reply_topic"] = "replies"
     return steps.result(
         {"completed_at": at, "accepted_at": 0, "status": status, "original_request_id": "", **row}
     )
@@ -75,6 +77,31 @@ def test_a_second_attempt_without_usage_is_not_complete() -> None:
 
 def test_a_rejected_request_needs_no_attempt() -> None:
     assert steps.complete([audit("accepted", 1), audit("finalised", 1), result("rejected", 1)])
+
+
+ACCEPTED = {
+    "source_topic": "llm.requests",
+    "source_partition": 2,
+    "source_offset": 9,
+    "deadline_at": 86_400_000,
+    "why": "named in the request",
+}
+
+
+def test_a_publication_is_told_by_its_place_and_kafka_s_time() -> None:
+    step = steps.published({"accepted_at": 7, "details": json.dumps(ACCEPTED)})
+    assert (step.at, step.stage, step.what) == (7, "request", "published")
+    assert step.details == {"at": "llm.requests-2-9"}
+    together = steps.in_order([audit("accepted", 7), Step(7, "classify", "classified"), step])
+    assert [s.what for s in together] == ["published", "classified", "accepted"]
+
+
+def test_an_acceptance_tells_the_deadline_and_a_retry_its_earliest_start() -> None:
+    accepted = audit("accepted", 1, details=json.dumps(ACCEPTED))
+    assert accepted.details == {"why": "named in the request", "deadline": "1970-01-02T00:00:00.000Z"}
+    retried = audit("retried", 1, details='{"not_before": 1500}')
+    assert retried.details == {steps.NOT_BEFORE: "1970-01-01T00:00:01.500Z"}
+    assert "deadline" not in audit("accepted", 1, details=f'{{"deadline_at": {2**62}}}').details
 
 
 def test_unknown_output_is_not_told_as_zero() -> None:

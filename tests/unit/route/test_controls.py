@@ -24,19 +24,29 @@ class TestCancel:
         audit = only(emits, AuditEvent)
         assert (audit.action, audit.status, audit.actor) == ("finalised", "cancelled", "operator")
 
-    def test_of_a_final_request_does_nothing(self, world: World) -> None:
-        world.feed(outcome(world.submit()))
-        assert world.feed(control("cancel")) == []
-        assert world.feed(control("cancel", event_id="another")) == []
+    def test_after_the_end_is_audited_for_who_gave_it(self, world: World) -> None:
+        """The call stage obeys a cancel by itself: its outcome ends the request and names nobody."""
+        ended = world.feed(outcome(world.submit(), "cancelled", tries=0))
+        assert (result(ended).status, records_of(ended, AuditEvent)[-1].actor) == ("cancelled", "route")
+        order = control("cancel", actor="operator:ann", reason="not needed")
+        audit = only(emits := world.feed(order), AuditEvent)
+        assert (audit.action, audit.actor, audit.reason) == ("cancel_after_end", "operator:ann", "not needed")
+        assert (audit.request_id, audit.tenant, len(emits)) == ("r1", "acme", 1)
+        assert world.feed(order) == [], "classify repeats it"
+        another = only(world.feed(control("cancel", event_id="another", actor="bob")), AuditEvent)
+        assert (another.actor, another.event_id != audit.event_id) == ("bob", True)
 
-    def test_of_a_final_request_with_an_attempt_on_record_does_nothing(self, world: World) -> None:
+    def test_after_the_end_with_an_attempt_on_record_is_audited_too(self, world: World) -> None:
         world.submit()
         world.wait(331)
-        assert world.feed(control("cancel")) == []
+        assert actions(world.feed(control("cancel"))) == ["cancel_after_end"]
 
     def test_of_an_unknown_request_is_remembered_for_the_retention(self, world: World) -> None:
         assert actions(world.feed(control("cancel"))) == ["cancel_remembered"]
-        assert world.feed(control("cancel", event_id="another")) == []
+        remembered = world.machine.state.dedupe.count
+        again = world.feed(control("cancel", event_id="another", actor="bob"))
+        assert [(e.action, e.actor) for e in records_of(again, AuditEvent)] == [("cancel_remembered", "bob")]
+        assert world.machine.state.dedupe.count == remembered + 1, "the command alone"
         world.wait(23 * 3600)
         assert result(world.feed(world.request())).status == "cancelled"
 
@@ -48,6 +58,15 @@ class TestCancel:
     def test_concerns_one_tenants_request(self, world: World) -> None:
         world.feed(control("cancel", tenant="strict"))
         assert world.submit()
+
+    @pytest.mark.parametrize("other", [{"tenant": "strict"}, {"request_id": "r2"}])
+    def test_its_id_is_its_senders_own(self, world: World, other: dict[str, str]) -> None:
+        """Two services that count from 1 give the same id to different commands."""
+        world.submit()
+        world.submit(other.get("request_id", "r1"), other.get("tenant", "acme"))
+        for order in (control("cancel", event_id="1"), control("cancel", event_id="1", **other)):  # type: ignore[arg-type]
+            assert result(world.feed(order)).status == "cancelled"
+            assert world.feed(order) == []
 
     def test_of_a_quarantined_request(self, world: World) -> None:
         world.feed(outcome(world.submit("r1", "wary"), "unknown"))
@@ -169,7 +188,28 @@ class TestPoison:
         task = world.submit()
         assert self.poison(world, outcome(task)) == ["finalised", "poisoned"]
         assert (result(self.emits).status, usage(self.emits).cost) == ("failed", task.worst_case_cost)
-        assert world.feed(outcome(task)) == []
+
+    def test_outcome_redriven_after_the_mend_corrects_what_was_paid(self, world: World) -> None:
+        task = world.submit()
+        self.poison(world, outcome(task))
+        settled = usage(self.emits)
+        world.flush()
+        world.machine = world.reopen()
+        correction = usage(world.feed(outcome(task)))
+        assert (correction.corrects, correction.cost) == (settled.event_id, outcome(task).cost)
+        assert world.machine.state.requests == {}
+
+    def test_outcome_never_redriven_is_forgotten_after_the_retention(self, world: World) -> None:
+        self.poison(world, outcome(world.submit()))
+        assert world.wait(25 * 3600) == []
+        assert world.machine.state.requests == {}
+
+    def test_late_outcome_leaves_the_attempt_that_runs_alone(self, world: World) -> None:
+        task = world.submit()
+        second = only(world.feed(outcome(task, "unknown")), CallTask)
+        assert self.poison(world, outcome(task)) == ["poisoned"]
+        assert not records_of(self.emits, ResultEvent)
+        assert result(world.feed(outcome(second))).status == "succeeded"
 
     @pytest.mark.parametrize("ended", [False, True])
     def test_outcome_of_a_stranger_or_of_a_final_request(self, world: World, ended: bool) -> None:

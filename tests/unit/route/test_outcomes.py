@@ -5,11 +5,19 @@ from typing import Any
 
 import pytest
 
-from processors.budget import Hold
-from processors.route.next_step import backoff_ms
-from schemas import ids, names
+from schemas import names
 from schemas.config import Config
-from schemas.records import CallTask, ContentPart, DeadLetter, Outcome, Problem, Timings, Usage, UsageEvent
+from schemas.records import (
+    AuditEvent,
+    CallTask,
+    ContentPart,
+    DeadLetter,
+    Outcome,
+    Problem,
+    Timings,
+    Usage,
+    UsageEvent,
+)
 from tests.unit.route.world import (
     T0,
     SickModels,
@@ -80,114 +88,6 @@ def test_only_text_parts_make_the_text(world: World) -> None:
     ]
     assert result(world.feed(outcome(world.submit("r1"), output=parts))).text == "Yes."
     assert result(world.feed(outcome(world.submit("r2"), output=parts[2:3]))).text is None
-
-
-@pytest.mark.parametrize(
-    ("status", "error", "retriable", "then"),
-    [
-        ("failed", "invalid_request", False, "end"),
-        ("failed", "content_filter", True, "end"),
-        ("failed", "result_too_large", False, "end"),
-        ("failed", "auth", False, "large"),
-        ("failed", "auth", True, "large"),
-        ("failed", "no_such_model", False, "large"),
-        ("failed", "context_exceeded", False, "large"),
-        ("failed", "provider_error", False, "large"),
-        ("failed", "provider_error", True, "small later"),
-        ("failed", "rate_limited", True, "small later"),
-        ("failed", "truncated", True, "small later"),
-        ("returned", None, False, "small"),
-        ("unknown", None, False, "small"),
-    ],
-)
-def test_next_step(world: World, status: str, error: str | None, retriable: bool, then: str) -> None:
-    task = world.submit()
-    emits = world.feed(outcome(task, status, error, retriable=retriable))
-    if then == "end":
-        assert (result(emits).status, result(emits).error_class) == ("failed", error)
-        assert result(emits).output == [] and result(emits).error_message == f"it was {error}"
-        return
-    following = only(emits, CallTask)
-    assert (following.attempt, following.attempt_id) == (2, ids.attempt_id("acme", "r1", 2))
-    assert following.model == then.split()[0]
-    assert (following.not_before is not None) == then.endswith("later")
-    assert following.request == task.request
-    assert actions(emits) == ["retried"]
-
-
-def test_cancelled_and_expired_end_the_request(world: World) -> None:
-    assert result(world.feed(outcome(world.submit("r1"), "cancelled"))).status == "cancelled"
-    assert result(world.feed(outcome(world.submit("r2"), "expired"))).status == "expired"
-
-
-def test_larger_window_after_context_exceeded(world: World) -> None:
-    task = world.submit(model="large", candidate_models=["small"])
-    assert result(world.feed(outcome(task, "failed", "context_exceeded"))).error_class == "context_exceeded"
-
-
-def test_attempts_end_at_the_maximum(world: World) -> None:
-    task = world.submit(model="small")
-    for _ in range(2):
-        task = only(world.feed(outcome(task, "failed", "provider_error", retriable=True)), CallTask)
-    assert task.previous_errors == ["provider_error"] * 2
-    final = result(world.feed(outcome(task, "failed", "provider_error", retriable=True)))
-    assert (final.status, final.attempts, final.error_class) == ("failed", 3, "provider_error")
-
-
-def test_returned_attempts_are_not_counted_but_wait_once_they_are_many(world: World) -> None:
-    task = world.submit(model="small")
-    waits = []
-    for number in range(2, 9):
-        task = only(world.feed(outcome(task, "returned", tries=0)), CallTask)
-        assert task.attempt == number
-        waits.append((task.not_before or T0) - T0)
-    assert waits[:3] == [0, 0, 0]
-    assert all(0 < wait <= 30_000 for wait in waits[3:])
-    assert all(wait > 0 for wait in waits[3:])
-    assert task.previous_errors == []
-    for _ in range(2):
-        task = only(world.feed(outcome(task, "failed", "provider_error", retriable=True)), CallTask)
-    assert result(world.feed(outcome(task, "failed", "provider_error", retriable=True))).attempts == 10
-
-
-def test_retry_moves_on_where_its_model_is_sick_by_now() -> None:
-    health = SickModels()
-    world = World(health=health)
-    task = world.submit()
-    health.sick = {"small"}
-    following = only(world.feed(outcome(task, "failed", "provider_error", retriable=True)), CallTask)
-    assert (following.model, following.not_before) == ("large", None)
-
-
-class TestBackoff:
-    def test_is_deterministic_jittered_and_bounded(self) -> None:
-        attempts = [ids.attempt_id("acme", f"r{i}", 1) for i in range(200)]
-        waits = [backoff_ms(1, attempt) for attempt in attempts]
-        assert waits == [backoff_ms(1, attempt) for attempt in attempts]
-        assert 250 <= min(waits) < 300 and 450 < max(waits) <= 500
-        assert all(15_000 <= backoff_ms(50, attempt) <= 30_000 for attempt in attempts)
-        assert backoff_ms(3, attempts[0]) > backoff_ms(1, attempts[0])
-
-    def test_retry_after_is_a_floor(self, world: World) -> None:
-        task = world.submit()
-        failed = outcome(task, "failed", "rate_limited", retriable=True, retry_after_ms=7000)
-        wait = (only(world.feed(failed), CallTask).not_before or 0) - T0
-        assert 7000 <= wait <= 7500
-
-    def test_a_wait_beyond_the_deadline_moves_on_or_ends(self, world: World) -> None:
-        task = world.submit(deadline_at=T0 + 5000)
-        failed = outcome(task, "failed", "rate_limited", retriable=True, retry_after_ms=7000)
-        following = only(world.feed(failed), CallTask)
-        assert (following.model, following.not_before) == ("large", None)
-        failed = outcome(following, "failed", "rate_limited", retriable=True, retry_after_ms=7000)
-        final = result(world.feed(failed))
-        assert (final.status, final.error_class) == ("failed", "rate_limited")
-        assert "outlasts the deadline" in (final.error_message or "")
-
-    def test_no_attempt_after_the_deadline(self, world: World) -> None:
-        task = world.submit(deadline_at=T0 + 5000)
-        world.clock.now += 5000
-        assert result(world.feed(outcome(task, "returned"))).status == "expired"
 
 
 class TestSettlement:
@@ -265,6 +165,16 @@ class TestSettlement:
         assert usage(emits).corrects
         assert not records_of(world.feed(outcome(second)), type(result(emits)))
 
+    def test_the_audit_names_the_attempt_that_ended_the_request(self) -> None:
+        health = SickModels()
+        world = World(health=health)
+        task = world.submit()
+        health.sick = {"small"}
+        assert only(world.feed(outcome(task, "unknown")), CallTask).model == "large"
+        emits = world.feed(outcome(task))
+        audit = next(e for e in records_of(emits, AuditEvent) if e.action == "finalised")
+        assert (audit.attempt, audit.model, result(emits).model) == (1, "small", "small")
+
     def test_late_failure_of_an_attempt_given_up_starts_nothing(self, world: World) -> None:
         task = world.submit()
         world.feed(outcome(task, "unknown"))
@@ -295,54 +205,6 @@ class TestSettlement:
             timings=Timings(accepted_at=T0),
         )
         assert world.feed(stranger) == []
-
-
-class RecordingBudget:
-    """A budget that writes down what it is asked, and refuses on demand."""
-
-    def __init__(self) -> None:
-        self.held: list[Hold] = []
-        self.settled: list[tuple[int, Decimal | None, bool]] = []
-        self.refuses = False
-
-    def reserve(self, hold: Hold) -> Problem | None:
-        self.held.append(hold)
-        return Problem(code="over_budget", message="raise the budget") if self.refuses else None
-
-    def settle(self, hold: Hold, cost: Decimal | None, correction: bool) -> None:
-        self.settled.append((hold.attempt, cost, correction))
-
-
-class TestBudget:
-    def test_each_attempt_is_reserved_and_settled(self) -> None:
-        budget = RecordingBudget()
-        world = World(budget=budget)
-        task = world.submit()
-        second = only(world.feed(outcome(task, "unknown")), CallTask)
-        world.feed(outcome(second))
-        world.feed(outcome(task, "failed", "provider_error"))
-        assert [(h.attempt, h.worst_case) for h in budget.held] == [
-            (1, task.worst_case_cost),
-            (2, second.worst_case_cost),
-        ]
-        assert budget.settled == [
-            (1, task.worst_case_cost, False),
-            (2, Decimal("0.000013"), False),
-            (1, Decimal(0), True),
-        ]
-
-    def test_refusal_rejects_at_first_and_fails_a_retry(self) -> None:
-        budget = RecordingBudget()
-        world = World(budget=budget)
-        task = world.submit("r1")
-        budget.refuses = True
-        assert result(world.feed(world.request("r2"))).status == "rejected"
-        final = result(world.feed(outcome(task, "unknown")))
-        assert (final.status, final.error_class, final.error_message) == (
-            "failed",
-            "over_budget",
-            "raise the budget",
-        )
 
 
 def test_guard_turns_a_success_into_a_failure_that_is_still_paid() -> None:

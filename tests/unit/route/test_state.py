@@ -2,11 +2,13 @@
 
 import tracemalloc
 import uuid
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from processors.route.machine import RouteMachine
 from processors.route.open_request import (
     OpenRequest,
     UnreadableState,
@@ -20,7 +22,7 @@ from schemas.audit_chain import verify
 from schemas.records import AuditEvent, CallTask
 from tests.unit.route.world import T0, World, config, control, only, outcome, records_of, result
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "route_state_v1.txt"
+GOLDEN = Path(__file__).parents[2] / "golden"
 UUIDS = [str(uuid.UUID(int=n * 0x0123456789ABCDEF0123456789ABCDEF % 2**128)) for n in range(1, 9)]
 
 
@@ -103,18 +105,39 @@ def events(world: World) -> None:
     world.feed(control("pause", None, model="small"))
 
 
-def test_format_1_is_still_written_and_read() -> None:
-    """The golden file holds what version 1 wrote. A new version adds a file of its own and still reads this one."""
+def golden(name: str) -> list[tuple[bytes, bytes]]:
+    lines = (GOLDEN / name).read_text().splitlines()
+    return [(bytes.fromhex(key), bytes.fromhex(value)) for key, value in map(str.split, lines)]
+
+
+def loaded(world: World, changelog: list[tuple[bytes, bytes]]) -> RouteMachine:
+    machine = world.new_machine()
+    for key, value in changelog:
+        machine.load(key, value)
+    machine.loaded()
+    return machine
+
+
+def test_what_is_written_is_what_the_newest_golden_file_holds() -> None:
+    """A version that writes something else adds a file of its own, and still reads the others."""
     world = World()
     events(world)
-    written = sorted(world.flush())
-    golden = [tuple(bytes.fromhex(part) for part in line.split()) for line in GOLDEN.read_text().splitlines()]
-    assert written == golden
-    old = world.new_machine()
-    for key, value in golden:
-        old.load(key, value)
-    old.loaded()
-    assert old.state.snapshot() == world.machine.state.snapshot()
+    task = world.submit("bounded", max_cost=Decimal("0.5"))
+    world.feed(outcome(task, "failed", "provider_error", retriable=True))
+    assert sorted(world.flush()) == golden("route_state_v1_allowance.txt")
+    read = loaded(world, golden("route_state_v1_allowance.txt"))
+    assert read.state.snapshot() == world.machine.state.snapshot()
+
+
+def test_records_without_the_fields_added_since_are_read() -> None:
+    world = World()
+    events(world)
+    old, now = loaded(world, golden("route_state_v1.txt")).state, world.machine.state
+    assert {k: unpack(v) for k, v in old.requests.items()} == {k: unpack(v) for k, v in now.requests.items()}
+    assert [due_of(v) for _, v in sorted(old.requests.items())] == [
+        due_of(v) for _, v in sorted(now.requests.items())
+    ]
+    assert (old.progress, old.dedupe.count) == (now.progress, now.dedupe.count)
 
 
 @pytest.mark.parametrize("prefix", [b"r", b"d", b"m"])
@@ -185,6 +208,18 @@ def test_replay_gives_the_same_state(compact: bool, flush_each: bool) -> None:
     rebuilt = world.reopen(compact)
     assert rebuilt.state.snapshot() == world.machine.state.snapshot()
     assert rebuilt.state.dedupe.watermark > T0
+
+
+def test_a_part_of_an_hour_never_outgrows_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Growing a table stops the partition for as long as its entries take to move."""
+    monkeypatch.setattr("processors.route.dedupe._MOST_IN_PART", 100)
+    world = World(config(defaults__dedupe_max_entries=1_000_000))
+    for number in range(450):
+        world.feed(control("pause", None, event_id=str(number)))
+    world.flush()
+    for machine in (world.machine, world.reopen()):
+        sizes = [segment.count for _, segment in sorted(machine.state.dedupe.segments.items())]
+        assert sizes == [100, 100, 100, 100, 50]
 
 
 def test_dropped_segments_leave_nothing_behind() -> None:

@@ -56,6 +56,16 @@ def test_attempt_settled_as_unknown_is_forgotten_quietly(world: World) -> None:
     assert world.machine.state.requests == {}
 
 
+def test_an_attempt_is_not_forgotten_while_its_outcome_is_on_its_way() -> None:
+    """A deadline as long as the memory: the request expires when its id may be forgotten."""
+    world = World(config(defaults__dedupe_hours=1, limits__max_deadline_s=3500))
+    task = world.submit(deadline_at=T0 + 3_500_000)
+    assert result(world.wait(3532)).status == "expired"
+    assert world.wait(600) == []
+    used = usage(world.feed(outcome(task)))
+    assert (used.status, used.cost) == ("succeeded", outcome(task).cost)
+
+
 def test_timers_outlive_a_restart(world: World) -> None:
     world.submit(deadline_at=T0 + 60_000)
     world.flush()
