@@ -1,99 +1,125 @@
-"""One input partition of the relay: its transactional producer, and how far it has come."""
+"""One input partition of the relay: how far it was handled, and how far that is committed."""
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
-import aiokafka.producer.sender as sender
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
-from schemas import names
-from streams.crash import crash_point
-
-# aiokafka waits this long for the previous transaction's markers; its own 20 ms would cap us at 40 a second.
-sender.BACKOFF_OVERRIDE = 0.002
+from streams.services.relay_contract import Copy, RelaySettings
+from streams.services.relay_producer import Producer
 
 
-@dataclass(frozen=True)
-class RelaySettings:
-    """Where the relay reads and how it is named. Times in milliseconds."""
-
-    brokers: str
-    app_id: str
-    source: str = names.RESULTS
-    dead_letters: str = names.DEAD_LETTERS
-    session_timeout_ms: int = 8000
-    offsets_every_ms: int = 1000
-    topics_every_ms: int = 1000
-    transaction_timeout_ms: int = 10_000
-    batch_records: int = 200
-    max_bytes: int = 6 << 20
-
-    @property
-    def group_id(self) -> str:
-        return f"{self.app_id}-relay"
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A record to write: a copy or, where `refused` gives a reason, a dead letter."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    timestamp: int | None
-    refused: str | None = None
+class Overtaken(RuntimeError):
+    """Another worker has committed for this partition while we believed it ours."""
 
 
 class Partition:
-    """One open input partition: its producer, how far it was handled and how far that is committed."""
+    """One open input partition.
 
-    def __init__(self, settings: RelaySettings, source: TopicPartition) -> None:
+    `read_committed` asks for the group's committed offset; `refusal` makes the dead letter of a refused copy.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        source: TopicPartition,
+        read_committed: Callable[[], Awaitable[int | None]],
+        refusal: Callable[[Copy, Exception], Copy],
+    ) -> None:
         self.source = source
-        self._settings = settings
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.brokers,
-            transactional_id=f"{settings.group_id}-{source.topic}-{source.partition}",
-            transaction_timeout_ms=settings.transaction_timeout_ms,
-            max_request_size=settings.max_bytes,
-            acks="all",
-        )
+        self._settings, self._read_committed, self._refusal = settings, read_committed, refusal
+        self._producer = Producer(settings, source)
         self._passed: int | None = None
         self._committed: int | None = None
         self._committed_at = time.monotonic()
 
-    async def open(self) -> None:
-        """Fence the previous owner."""
-        await self._producer.start()
+    @property
+    def begun(self) -> bool:
+        """Whether it is known where it goes on."""
+        return self._passed is not None
 
-    async def write(self, copies: list[Copy], offset: int) -> None:
-        """The copies and the offset in one transaction; an offset without copies may wait for company."""
+    @property
+    def passed(self) -> int:
+        """Where it goes on, for one that has begun."""
+        assert self._passed is not None
+        return self._passed
+
+    @property
+    def committed(self) -> int | None:
+        """The group's committed offset. While we are the owner, nobody else moves it."""
+        return self._committed
+
+    @property
+    def opened_before(self) -> bool:
+        """Whether Kafka remembers an earlier opening of this partition."""
+        return not self._producer.first_of_its_id
+
+    async def open(self) -> None:
+        """Fence the previous owner, then read how far it came."""
+        self._committed = await self._start()
+
+    async def begin(self, offset: int) -> None:
+        """Go on at `offset`. It is committed at once: an opened partition without a position has lost it."""
         self._passed = offset
-        if copies:
-            await self._transact(copies, offset)
-        else:
+        await self.settle(at_once=True)
+
+    async def write(self, copies: Sequence[Copy], offset: int) -> Sequence[Copy]:
+        """The copies and the offset in one transaction; an offset without copies may wait for company.
+
+        Returns what was written: a dead letter in place of each copy that its topic refused.
+        """
+        if not copies:
+            self._passed = offset
             await self.settle()
+            return copies
+        written = list(copies)
+        alone = {topic for topic, count in Counter(c.topic for c in copies).items() if count == 1}
+        while refusals := await self._producer.transact(written, offset, alone):
+            suspected = {written[index].topic for index in refusals}
+            for index, error in refusals.items():
+                if written[index].topic in alone:
+                    written[index] = self._refusal(written[index], error)
+            alone |= suspected
+            await self._reopen()
+        self._is_committed(offset)
+        return written
 
     async def settle(self, at_once: bool = False) -> None:
         """Commit an offset that has waited long enough."""
         due = at_once or (time.monotonic() - self._committed_at) * 1000 >= self._settings.offsets_every_ms
         if due and self._passed is not None and self._passed != self._committed:
-            await self._transact([], self._passed)
-
-    async def _transact(self, copies: list[Copy], offset: int) -> None:
-        async with self._producer.transaction():
-            sent = [
-                await self._producer.send(
-                    c.topic, c.value, key=c.key, headers=list(c.headers), timestamp_ms=c.timestamp
-                )
-                for c in copies
-            ]
-            await asyncio.gather(*sent)
-            crash_point("relay.after_copy")
-            await self._producer.send_offsets_to_transaction({self.source: offset}, self._settings.group_id)
-        self._committed, self._committed_at = offset, time.monotonic()
+            await self._producer.transact([], self._passed, ())
+            self._is_committed(self._passed)
 
     async def close(self) -> None:
         """Let go of the partition."""
-        await self._producer.stop()
+        await self._producer.close()
+
+    def _is_committed(self, offset: int) -> None:
+        # Only now: a rebalance commits what was passed, which must not be what an aborted transaction held.
+        self._passed = self._committed = offset
+        self._committed_at = time.monotonic()
+
+    async def _reopen(self) -> None:
+        """A new producer for the old one. Raises Overtaken where another owner has been at work between them."""
+        await self._producer.close()
+        self._producer = Producer(self._settings, self.source)
+        committed = await self._start()
+        if committed != self._committed:
+            raise Overtaken(
+                f"{self.source.topic}-{self.source.partition} is committed up to {committed}, not {self._committed}: "
+                "another worker owns it"
+            )
+
+    async def _start(self) -> int | None:
+        try:
+            async with asyncio.timeout(self._settings.step_s):
+                await self._producer.start()
+                return await self._read_committed()
+        except TimeoutError as error:
+            name = f"{self.source.topic}-{self.source.partition}"
+            raise TimeoutError(
+                f"{name} could not be opened in {self._settings.step_s:g} s: the broker doesn't answer"
+            ) from error

@@ -1,13 +1,14 @@
 """A store for the sink that fails on demand: before it applies a request, after, or between two of its parts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sinks.ledger import Coordinates, Range, Version
 from sinks.register import LEASE_MS
-from sinks.store import LeaseOver, Reading, Refused, Row, Unavailable, coordinates
+from sinks.store import LeaseOver, Probe, Reading, Refused, Row, Unavailable, coordinates
 
 Fault = Literal["none", "before", "after", "half", "forgets_token", "forgets_rows"]
 """forgets_*: the engine is killed while it applies, and keeps only one of the rows and their token."""
@@ -33,6 +34,8 @@ class Contents:
     tables: dict[str, list[Row]] = field(default_factory=dict)
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    faulty: dict[str, str] = field(default_factory=dict)  # tables that refuse whatever comes, and why
+
     def versions(self) -> list[Version]:
         """The ledger, of several versions with one number the one that was first."""
         first: dict[int, Version] = {}
@@ -51,11 +54,11 @@ class SinkStore:
     async def latest(self) -> Reading:
         await self._ask("latest")
         versions = self._in.versions()
-        return Reading(versions[-1:], self._in.now)
+        return Reading(versions[-1] if versions else None, self._in.now)
 
-    async def since(self, sequence: int) -> Reading:
-        await self._ask("since")
-        return Reading([v for v in self._in.versions() if v.sequence >= sequence], self._in.now)
+    async def version(self, sequence: int) -> Version | None:
+        await self._ask("version")
+        return next((v for v in self._in.versions() if v.sequence == sequence), None)
 
     async def append(self, version: Version, token: str, lease: int) -> None:
         fault = await self._ask("append")
@@ -88,9 +91,17 @@ class SinkStore:
         there = {coordinates(row) for row in self._in.tables.get(table, [])}
         return {at for at in there if any(at in r for r in ranges)}
 
-    async def probe(self, table: str, rows: Sequence[Row]) -> None:
-        await self._ask("probe")
-        self._refuse(table, rows)
+    @contextlib.asynccontextmanager
+    async def probing(self, table: str) -> AsyncIterator[Probe]:
+        async def probe(rows: Sequence[Row]) -> None:
+            await self._ask("probe")
+            self._refuse(table, rows)
+
+        yield probe
+
+    async def fault(self, table: str) -> str | None:
+        await self._ask("fault")
+        return self._in.faulty.get(table)
 
     async def _ask(self, what: str) -> Fault:
         fault = await self._gate(what)
@@ -103,7 +114,7 @@ class SinkStore:
             raise LeaseOver("late")
 
     def _refuse(self, table: str, rows: Sequence[Row]) -> None:
-        if any(row[0] == f"{POISON} {table}" for row in rows):
+        if table in self._in.faulty or any(row[0] == f"{POISON} {table}" for row in rows):
             raise Refused("a value is out of range", 69)
 
     def _claim(self, table: str, token: str, fault: Fault) -> bool:

@@ -52,6 +52,7 @@ def test_each_alert_is_in_the_runbook(rule: dict[str, Any]) -> None:
         "route_lag",
         "call_lag",
         "sink_lag",
+        "relay_lag",
         "oldest_open_request",
         "hanging_transaction",
         "sink_paused",

@@ -36,6 +36,20 @@ def test_ports_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert {ports.choose(set(free) - kept) for _ in range(10)} <= kept
 
 
+def test_of_two_starts_at_once_only_one_gets_a_port(tmp_path: Path) -> None:
+    one, other = ports.choose(), ports.choose()
+    with ports.reserved([one], tmp_path) as first, ports.reserved([one, other], tmp_path) as second:
+        assert first == {one}
+        assert second - {one, other} == set() and one not in second
+    with ports.reserved([one], tmp_path) as later:
+        assert later == {one}
+
+
+def test_a_port_in_use_is_not_reserved(tmp_path: Path) -> None:
+    with socket.create_server((ports.HOST, 0)) as server, ports.reserved([server.getsockname()[1]], tmp_path) as got:
+        assert got == set()
+
+
 def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "stack.json"
     State().with_part("kafka", KAFKA).save(path)

@@ -84,7 +84,8 @@ def test_output_goes_to_the_log_and_the_last_log_is_kept(start: Starter) -> None
 def test_variables_and_directory_reach_the_process(start: Starter, tmp_path: Path) -> None:
     program = "import os, sys; sys.argv[1] = str([os.environ['A'], 'PATH' in os.environ, os.getcwd()]);"
     start(sys.executable, "-c", program + TALKER, "", env={"A": "x=y z"}, cwd=tmp_path)
-    until(lambda: process.tail(start.log) == str(["x=y z", True, str(tmp_path)]))
+    until(lambda: process.tail(start.log) != "(an empty log)")
+    assert process.tail(start.log) == str(["x=y z", True, str(tmp_path)])
 
 
 def test_a_second_start_is_refused_while_the_first_runs(start: Starter) -> None:

@@ -21,13 +21,14 @@ from sinks.patience import Patience
 from sinks.rows import EVENT_OF_TOPIC, rows_of
 from sinks.store import LeaseOver, Refused, Row, Unavailable
 from sinks.tables import TABLES
+from streams.dead_letters import truncated
 from tests.fakes import sink_events as events
 from tests.unit.sinks.test_rows import AT
 
 
 @pytest.mark.parametrize("bad", [set(), {0}, {99}, {3, 4}, {0, 50, 99}, set(range(100))], ids=str)
 async def test_isolate_finds_exactly_what_is_refused(bad: set[int]) -> None:
-    calls = 0
+    calls = asked = 0
 
     async def probe(rows: Sequence[Row]) -> None:
         nonlocal calls
@@ -36,9 +37,36 @@ async def test_isolate_finds_exactly_what_is_refused(bad: set[int]) -> None:
             if row[0] in bad:
                 raise Refused(f"row {row[0]}")
 
-    found = await isolate([(n,) for n in range(100)], probe)
+    async def sound() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    found = await isolate([(n,) for n in range(100)], probe, sound)
+    assert found is not None and asked == (len(bad) == 100)
     assert [(row[0], str(error)) for row, error in found] == [(n, f"row {n}") for n in sorted(bad)]
     assert calls <= 1 + 2 * 7 * max(1, len(bad))
+
+
+@pytest.mark.parametrize(
+    ("count", "first_good", "most"), [(1, 0, 1), (3, 0, 5), (9_000, 0, 70), (9_000, 50, 250)]
+)
+async def test_isolate_stops_soon_where_the_table_refuses_whatever_comes(
+    count: int, first_good: int, most: int
+) -> None:
+    calls = 0
+
+    async def probe(rows: Sequence[Row]) -> None:
+        nonlocal calls
+        calls += 1
+        if rows[-1][0] >= first_good:
+            raise Refused("no")
+
+    async def sound() -> bool:
+        return False
+
+    assert await isolate([(n,) for n in range(count)], probe, sound) is None
+    assert calls <= most
 
 
 async def test_patience_waits_for_ever_and_says_when_it_is_over() -> None:
@@ -63,6 +91,29 @@ async def test_patience_waits_for_ever_and_says_when_it_is_over() -> None:
     assert await patience.persist(call, "x") == "done"
     assert len(slept) == 50 and slept[0] <= 0.1 and all(2.5 <= s <= 5 for s in slept[10:])
     assert paused == [True] * 50 + [False]
+
+
+async def test_an_operation_that_fails_waits_longer_though_others_succeed_meanwhile() -> None:
+    paused: list[bool] = []
+    slept: list[float] = []
+
+    class Metrics(NoMetrics):
+        def paused(self, paused_: bool) -> None:
+            paused.append(paused_)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def succeed() -> None: ...
+
+    patience = Patience(Metrics(), first=0.1, most=5, sleep=sleep)
+    for _ in range(7):
+        await patience.wait(Unavailable("away"), "insert")
+        await patience.persist(succeed, "read")
+    assert slept[0] <= 0.1 and slept[6] >= 2.5
+    assert paused == [True] * 7, "it is paused until the insert succeeds, too"
+    patience.over("insert")
+    assert paused[-1] is False
 
 
 async def test_patience_does_not_wait_for_what_waiting_does_not_mend() -> None:
@@ -143,8 +194,23 @@ def test_a_letter_keeps_the_original_and_is_the_same_whenever_it_is_made() -> No
         b"\xff",
     )
     assert [(h.key, h.value) for h in made.headers] == [("h", b"\x00")]
-    long = letter(record._replace(value=bytes(MOST_BYTES + 1)), "refused", "too long")
-    assert long.value is None and "at its source" in long.message and long.kind == "poison"
+
+
+def test_a_letter_fits_its_topic_whatever_the_record_and_says_what_it_left_out() -> None:
+    whole = 6 << 20
+    headers = tuple((f"h{n}", bytes(1024)) for n in range(whole // 1024))
+    sizes: list[tuple[dict[str, Any], str]] = [
+        ({"value": bytes(whole)}, "value"),
+        ({"key": bytes(whole)}, "key"),
+        ({"headers": headers}, "headers"),
+    ]
+    for change, part in sizes:
+        made = letter(AT._replace(**change), "refused", "a message as long as a value" * whole)
+        assert len(Codec(SchemaStore(None)).encode(made)) < whole - (1 << 20)
+        assert truncated(made) == part and made.kind == "poison"
+    long = letter(AT._replace(value=b"v" * (MOST_BYTES + 1)), "refused", "too long")
+    assert long.value == b"v" * MOST_BYTES and "the original lies at its offset" in long.message
+    assert truncated(letter(AT._replace(value=b"v" * MOST_BYTES), "refused", "no")) is None
 
 
 async def test_mapping_sets_aside_what_is_no_event_and_keeps_the_order() -> None:

@@ -33,6 +33,13 @@ def made(event: msgspec.Struct, at: At = AT) -> dict[str, dict[str, Any]]:
     return {table: dict(zip(TABLES[table].columns, row, strict=True)) for table, row in rows_of(event, at)}
 
 
+def test_details_nested_beyond_measure_are_kept_as_text_alone() -> None:
+    accepted = events.audit(1)
+    accepted.details = '{"why": ' + "[" * 100_000
+    request = made(accepted)["requests"]
+    assert request["why"] == "" and request["details"] == accepted.details
+
+
 def test_the_result_lands_without_its_text_which_lands_beside_it() -> None:
     rows = made(events.result(3))
     assert set(rows) == {"results", "bodies"}
