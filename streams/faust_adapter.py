@@ -36,6 +36,7 @@ from faust.types import TP
 
 from streams import group_offsets  # noqa: F401  (makes committed() tell the truth)
 from streams.fetch_pace import pace_fetches
+from streams.membership import Membership
 from streams.settings import Settings
 
 MAX_POLL_RECORDS: Final = 50
@@ -113,27 +114,6 @@ class _Consumer(driver.Consumer):
 
 class _Transport(driver.Transport):
     Consumer = _Consumer
-
-
-class Membership:
-    """When the group coordinator last confirmed this consumer's membership, by a heartbeat."""
-
-    def __init__(self) -> None:
-        self.confirmed_at = 0.0
-
-    def watch(self, consumer: Any) -> None:
-        """Note each successful heartbeat of an aiokafka consumer that has been started."""
-        coordinator = consumer._coordinator
-        heartbeat = coordinator._do_heartbeat
-
-        async def noted() -> bool:
-            asked_at = time.monotonic()
-            confirmed: bool = await heartbeat()
-            if confirmed:
-                self.confirmed_at = asked_at
-            return confirmed
-
-        coordinator._do_heartbeat = noted
 
 
 class StageApp(faust.App):

@@ -111,17 +111,17 @@ class Draft:
         record: OpenRequest,
         *,
         attempt: int | None = None,
-        model: str | None = None,  # the last attempt's where none is given
+        model: str | None = None,
         status: str | None = None,
         reason: str | None = None,
         actor: str = STAGE,
         details: dict[str, object] | None = None,
         mark: str = "",
     ) -> None:
-        """Audit a decision about a request. `mark` tells apart events of one action and attempt."""
-        echo, stage = record.echo, f"audit.{action}{mark}"
+        """Audit a decision. `model`: else the last attempt's. `mark` tells apart events of one action and attempt."""
+        echo = record.echo
         event = AuditEvent(
-            event_id=ids.event_id(record.tenant, record.request_id, stage, attempt or 0),
+            event_id=ids.event_id(record.tenant, record.request_id, f"audit.{action}{mark}", attempt or 0),
             tenant=record.tenant,
             action=action,
             actor=actor,

@@ -86,17 +86,17 @@ def test_mutated_bytes_are_read_or_refused_as_by_fastavro(
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(body)))
         body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    agree(type(record), bytes(body))
+    check_agree(type(record), bytes(body))
 
 
 @settings(max_examples=200)
 @given(some_record, st.data())
 def test_truncated_bytes_are_refused(record: msgspec.Struct, data: st.DataObject) -> None:
     body = codec.encode(record)[FRAME:]
-    agree(type(record), body[: data.draw(st.integers(0, len(body) - 1))])
+    check_agree(type(record), body[: data.draw(st.integers(0, len(body) - 1))])
 
 
-def agree(record_type: type[msgspec.Struct], body: bytes) -> None:
+def check_agree(record_type: type[msgspec.Struct], body: bytes) -> None:
     expected = read_by_fastavro(body, record_type)
     frame = b"\xc3\x01" + codec.store.fingerprints[NAMES[record_type]]
     try:

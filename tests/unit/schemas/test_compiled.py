@@ -52,7 +52,7 @@ def written_by_fastavro(record: msgspec.Struct) -> bytes:
     return out.getvalue()
 
 
-def same_both_ways(record: msgspec.Struct) -> None:
+def check_both_ways(record: msgspec.Struct) -> None:
     assert body_of(record) == written_by_fastavro(record)
     assert codec.decode(codec.encode(record), type(record)) == record
 
@@ -60,33 +60,33 @@ def same_both_ways(record: msgspec.Struct) -> None:
 @pytest.mark.parametrize("field", ["sequence", "at", "accepted_at"])
 def test_numbers_of_every_width(field: str) -> None:
     for number in LONGS:
-        same_both_ways(audit(**{field: number}))
+        check_both_ways(audit(**{field: number}))
 
 
 def test_ints_of_every_width() -> None:
     for number in [n for n in LONGS if -(1 << 31) <= n < 1 << 31]:
-        same_both_ways(audit(attempt=number))
+        check_both_ways(audit(attempt=number))
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 1023, 1024, 8191, 8192, (1 << 20) - 1, 1 << 20])
 @pytest.mark.parametrize("letter", ["x", "é", "€"])
 def test_texts_of_every_length(length: int, letter: str) -> None:
     text = letter * length
-    same_both_ways(RequestEvent(id=text, prompt=text, tags=[text], metadata={text: text}))
-    same_both_ways(audit(previous_hash=text.encode()))
+    check_both_ways(RequestEvent(id=text, prompt=text, tags=[text], metadata={text: text}))
+    check_both_ways(audit(previous_hash=text.encode()))
 
 
 @pytest.mark.parametrize("items", [1, 63, 64, 1024, 5000])
 def test_arrays_and_maps_of_every_length(items: int) -> None:
     texts = [str(n) for n in range(items)]
     parts = [ContentPart(type="text", text=text) for text in texts]
-    same_both_ways(RequestEvent(tags=texts, content=parts, metadata=dict(zip(texts, texts, strict=True))))
+    check_both_ways(RequestEvent(tags=texts, content=parts, metadata=dict(zip(texts, texts, strict=True))))
 
 
 @pytest.mark.parametrize("nano", [1, 9, 127, 128, 255, 256, *(10**n for n in range(2, 18)), 10**18 - 1])
 def test_decimals_of_every_length(nano: int) -> None:
     for unscaled in (nano, -nano):
-        same_both_ways(RequestEvent(max_cost=Decimal(unscaled).scaleb(-9)))
+        check_both_ways(RequestEvent(max_cost=Decimal(unscaled).scaleb(-9)))
 
 
 def test_each_field_alone() -> None:
@@ -98,7 +98,7 @@ def test_each_field_alone() -> None:
     for field in fields_of(RequestEvent):
         of_records = field.shape.item is not None and field.shape.item.kind == "record"
         if field.shape.kind != "record" and not of_records:
-            same_both_ways(RequestEvent(**{field.attribute: values[field.shape.kind]}))
+            check_both_ways(RequestEvent(**{field.attribute: values[field.shape.kind]}))
 
 
 def blocks(form: Callable[[list[bytes]], bytes], *items: bytes) -> bytes:
