@@ -21,13 +21,15 @@ _INLINE_ROWS: Final = 500
 """Blocks up to this size are made on the event loop; larger ones in a thread, so that heartbeats go on."""
 
 # One block an insert, answered when it is in. The squashing thresholds only say that it is never cut. A block has
-# every column that its statement names; to look for values that it omits costs a third of a small insert.
+# every column that its statement names; to look for values that it omits costs a third of a small insert. Its rows
+# may be of any number of months: a limit would refuse the same block for ever.
 _SETTINGS: Final = {
     "async_insert": 0,
     "insert_deduplicate": 1,
     "min_insert_block_size_rows": 10_000_000,
     "min_insert_block_size_bytes": 1 << 30,
     "max_insert_block_size": 10_000_000,
+    "max_partitions_per_insert_block": 0,
     "input_format_defaults_for_omitted_fields": 0,
 }
 
@@ -90,9 +92,12 @@ class ClickHouse:
         else:
             body = await asyncio.to_thread(self.body, target, table, rows, lease)
         settings = {**_SETTINGS, "insert_deduplication_token": token}
+        # The client sends bytes again by itself when the connection breaks, and hides that the first request may
+        # have been applied. What it doesn't know to be repeatable, such as a view, it sends once, and raises.
+        once: Any = memoryview(body)
         try:
             client = await self._connected()
-            await client.raw_insert(insert_block=body, settings=settings, compression=self._compression)
+            await client.raw_insert(insert_block=once, settings=settings, compression=self._compression)
         except NETWORK as error:
             raise translate(error) from error
 

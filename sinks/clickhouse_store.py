@@ -10,7 +10,7 @@ import msgspec
 from sinks.clickhouse import Access, ClickHouse
 from sinks.ledger import FORMAT_VERSION, Coordinates, Range, State, Version
 from sinks.queries import query
-from sinks.store import Reading, Row, Unavailable
+from sinks.store import Probe, Reading, Refused, Row, Unavailable
 from sinks.tables import LEASE_COLUMN, TABLES, Table
 
 LEDGER: Final = Table(
@@ -20,6 +20,7 @@ LEDGER: Final = Table(
 )
 _KEPT_PARTITIONS: Final = 3
 _TRIM_EVERY: Final = 10_000
+_PROBE_MS: Final = 60_000
 
 
 class SchemaDiffers(Exception):
@@ -61,10 +62,13 @@ class ClickHouseStore:
             raise SchemaDiffers(hint + "; ".join(wrong[:20]))
 
     async def latest(self) -> Reading:
-        return await self._read(query("ledger_latest", database=self._database), {})
+        rows = await self._clickhouse.query(query("ledger_latest", database=self._database))
+        return Reading(_version(rows[0]), rows[0][-1]) if rows else Reading(None, await self._now())
 
-    async def since(self, sequence: int) -> Reading:
-        return await self._read(query("ledger_since", database=self._database), {"sequence": sequence})
+    async def version(self, sequence: int) -> Version | None:
+        sql = query("ledger_version", database=self._database)
+        rows = await self._clickhouse.query(sql, {"sequence": sequence})
+        return _version(rows[0]) if rows else None
 
     async def append(self, version: Version, token: str, lease: int) -> None:
         row = (
@@ -96,10 +100,62 @@ class ClickHouseStore:
         rows = await self._clickhouse.query(sql, parameters)
         return {(topic, partition, offset) for topic, partition, offset in rows}
 
-    async def probe(self, table: str, rows: Sequence[Row]) -> None:
+    @contextlib.asynccontextmanager
+    async def probing(self, table: str) -> AsyncIterator[Probe]:
+        made = False
+
+        async def probe(rows: Sequence[Row]) -> None:
+            nonlocal made
+            if not made:
+                await self._create_probe(name, table)
+            made = False  # until the engine has answered: where it didn't, the table may be what is missing
+            lease = await self._now() + _PROBE_MS
+            try:
+                await self._clickhouse.insert(TABLES[table], rows, uuid.uuid4().hex, lease, into=name)
+            except Refused:
+                made = True
+                raise
+            made = True
+
         async with self._probe_table(table) as name:
-            lease = await self._now() + 60_000
-            await self._clickhouse.insert(TABLES[table], rows, name, lease, into=name)
+            yield probe
+
+    async def fault(self, table: str) -> str | None:
+        try:
+            await self.verify()
+            async with self._probe_table(table) as name:
+                await self._create_probe(name, table)
+                await self._probe_known(name, table)
+        except (SchemaDiffers, Refused) as error:
+            return str(error)
+        return None
+
+    async def _probe_known(self, name: str, table: str) -> None:
+        """Try a row of the newest part, or a plain one where there is none. Raises Refused."""
+        names = {"database": self._database, "table": table}
+        if not await self._clickhouse.query(query("any_row", **names)):
+            now = await self._now()
+            plain = [TABLES[table].plain_row(now)]
+            await self._clickhouse.insert(TABLES[table], plain, uuid.uuid4().hex, now + _PROBE_MS, into=name)
+            return
+        columns = ", ".join(f"`{c}`" for c in TABLES[table].columns)
+        sql = query("probe_newest", probe=name, columns=columns, **names)
+        await self._clickhouse.command(sql, {"database_name": self._database, "table_name": table})
+
+    async def _create_probe(self, name: str, table: str) -> None:
+        await self._clickhouse.command(
+            query("create_probe", database=self._database, probe=name, table=table)
+        )
+
+    @contextlib.asynccontextmanager
+    async def _probe_table(self, table: str) -> AsyncIterator[str]:
+        """A name for a table that is dropped in the end, when it was created."""
+        name = f"probe_{table}_{uuid.uuid4().hex}"
+        try:
+            yield name
+        finally:
+            with contextlib.suppress(Unavailable):  # an orphan keeps nothing, and does no harm
+                await self._clickhouse.command(query("drop_probe", database=self._database, probe=name))
 
     async def trim(self) -> None:
         """Drop old partitions of the ledger. Every version holds the whole state, so the last is all that counts."""
@@ -109,25 +165,8 @@ class ClickHouseStore:
             drop = query("ledger_drop", database=self._database)
             await self._clickhouse.command(drop, {"partition": partition})
 
-    async def _read(self, sql: str, parameters: dict[str, Any]) -> Reading:
-        rows = await self._clickhouse.query(sql, parameters)
-        versions = [_version(row) for row in rows]
-        return Reading(versions, rows[-1][-1] if rows else await self._now())
-
     async def _now(self) -> int:
         return int((await self._clickhouse.query(query("now")))[0][0])
-
-    @contextlib.asynccontextmanager
-    async def _probe_table(self, table: str) -> AsyncIterator[str]:
-        name = f"probe_{table}_{uuid.uuid4().hex}"
-        create = query("create_probe", database=self._database, probe=name, table=table)
-        drop = query("drop_probe", database=self._database, probe=name)
-        await self._clickhouse.command(create)
-        try:
-            yield name
-        finally:
-            with contextlib.suppress(Unavailable):  # an orphan keeps nothing, and does no harm
-                await self._clickhouse.command(drop)
 
 
 def _version(row: Sequence[Any]) -> Version:

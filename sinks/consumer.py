@@ -9,10 +9,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -21,10 +20,12 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from sinks.chunks import Chunk, Gatherer, Limits
+from sinks.chunks import Chunk, Gatherer
+from sinks.connect import Options, connect
 from sinks.landing import Parts
 from sinks.ledger import Partition
-from sinks.mapping import Mapper
+from sinks.mapping import Mapper, fitting, size_of
+from sinks.reader import TopicRecreated
 from sinks.writer import Lost, Writer
 
 log = logging.getLogger(__name__)
@@ -33,22 +34,7 @@ _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 2_000
 _REVOKE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 1.0
-
-
-class TopicRecreated(RuntimeError):
-    """The ledger is ahead of a topic: the topic isn't the one that was read."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the consumer reads. `drain_s` bounds how long the last chunk may take when it stops."""
-
-    brokers: str
-    group: str
-    topics: Sequence[str]
-    session_timeout_ms: int = 8_000
-    drain_s: float = 30.0
-    limits: Limits = field(default_factory=Limits)
+_LAST_TURN_S: Final = 0.5
 
 
 class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -61,6 +47,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         writer: Writer,
         mapper: Mapper,
         wall: Callable[[], float] = time.time,
+        connect: Callable[[Options], Any] = connect,
     ) -> None:
         self._options = options
         self._wall = wall
@@ -75,20 +62,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._landed: dict[Partition, int] = {}
         self._outrun: set[Partition] = set()  # of which Kafka has deleted what was to be read next
         self._looked = float("-inf")
-        self._consumer: Any = AIOKafkaConsumer(
-            bootstrap_servers=options.brokers,
-            group_id=options.group,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # a position is the ledger's word; what Kafka has deleted is an error
-            session_timeout_ms=options.session_timeout_ms,
-            heartbeat_interval_ms=options.session_timeout_ms // 4,
-            max_poll_interval_ms=2**31 - 1,  # a store that is away is waited for, however long
-            fetch_max_bytes=4 * 1024 * 1024,
-            max_partition_fetch_bytes=1024 * 1024,
-            fetch_max_wait_ms=200,
-            fetch_min_bytes=256 * 1024,
-        )
+        self._consumer = connect(options)
 
     @property
     def ready(self) -> bool:
@@ -103,8 +77,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._consumer.subscribe(list(self._options.topics), listener=self)
         await self._consumer.start()
         try:
-            while not stop.is_set():
-                await self._turn()
+            await self._turns(stop)
             await self._drain()
         finally:
             await self._cancel_work()
@@ -130,6 +103,24 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     # -- one turn ------------------------------------------------------------------------------------------
 
+    async def _turns(self, stop: asyncio.Event) -> None:
+        """Turn until `stop` is set. A turn that doesn't end then, as when it waits for the registry, is given up."""
+
+        async def turn() -> None:
+            while not stop.is_set():
+                await self._turn()
+
+        turning, stopped = asyncio.create_task(turn()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([turning, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([turning], timeout=_LAST_TURN_S)
+        finally:
+            stopped.cancel()
+            turning.cancel()
+            await asyncio.wait([turning])
+        if not turning.cancelled():
+            turning.result()
+
     async def _turn(self) -> None:
         self._reap()
         if self._work is None:
@@ -141,7 +132,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if not reading:
             await self._idle()
             return
-        for tp, records in (await self._poll(reading)).items():
+        for tp, records in self._fitting(await self._poll(reading)).items():
             await self._take((tp.topic, tp.partition), records)
         if self._parts.clock() - self._looked > _LOOK_EVERY_S:
             self._looked = self._parts.clock()
@@ -160,6 +151,19 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._outrun |= {(tp.topic, tp.partition) for tp in error.args[0]}
             return {}
         return found
+
+    def _fitting(self, found: dict[TopicPartition, Sequence[Any]]) -> dict[TopicPartition, Sequence[Any]]:
+        """What a chunk has room for: few records may be many bytes. The others are read again, from there on."""
+        room = self._options.limits.size - self._gatherer.size
+        kept = {}
+        for tp, records in found.items():
+            fit = fitting(records, room)
+            if fit < len(records):
+                with contextlib.suppress(IllegalStateError):  # it is another worker's by now
+                    self._consumer.seek(tp, records[fit].offset)
+            kept[tp] = records[:fit]
+            room -= sum(map(size_of, kept[tp]))
+        return {tp: records for tp, records in kept.items() if records}
 
     async def _idle(self) -> None:
         """Nothing is open: wait for an opening to end, or for an assignment."""
@@ -233,10 +237,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             tip = tips[at]
             position = first[tp] if tip is None else tip
             if position > ends[tp]:
-                raise TopicRecreated(
-                    f"{tp.topic}-{tp.partition} ends at {ends[tp]}, but ClickHouse has it up to {position}: "
-                    "the topic was made anew. Use a new database, or restore the topic"
-                )
+                raise TopicRecreated(tp, ends[tp], position)
             self._gatherer.open(at, position)
             if first[tp] > position:
                 gap = self._gatherer.skip(at, first[tp])

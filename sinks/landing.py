@@ -18,15 +18,21 @@ from sinks.store import LeaseOver, Refused, Row, Store, Unavailable, coordinates
 log = logging.getLogger(__name__)
 
 _MOST_REPEATS = 5
-_SUSPICIOUS = 20
-"""So many rows, all refused: then it isn't the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Records ordered by topic, partition and offset; `gaps` are what Kafka has deleted of the ranges."""
+
+    records: Sequence[KafkaRecord]
+    gaps: tuple[Range, ...] = ()
 
 
 class Source(Protocol):
     """Reads ranges again, whoever owns their partitions."""
 
-    async def read(self, ranges: Iterable[Range]) -> Sequence[KafkaRecord]:
-        """The committed records of `ranges` that Kafka still has, ordered by topic, partition and offset."""
+    async def read(self, ranges: Iterable[Range]) -> Reread:
+        """The committed records of `ranges` that Kafka still has. Ranges of one partition don't overlap."""
 
 
 class RowsVanished(RuntimeError):
@@ -86,43 +92,53 @@ class Landing:
         began: what others wrote before that is seen, and of what they write after it the store still knows the
         token when this insert arrives. Tokens alone don't do: the store may have applied what it didn't
         acknowledge, and after a crash of its own know the token of rows it has lost, or have forgotten that of
-        rows it has.
+        rows it has. A request of this worker that wasn't answered may have left such a token, for which another
+        worker's first insert was then acknowledged: after one, that the intent is finished doesn't do either. The
+        table is read once more, and what it lacks goes in under the next token.
         """
-        again = 0
+        try:
+            await self._repeat(intent, table, rows, lease)
+        finally:
+            self._patience.over(_inserting(table))
+
+    async def _repeat(self, intent: Intent, table: str, rows: list[Row], lease: int | None) -> None:
+        again, doubtful = 0, False
         while rows:
             first = lease is not None
             if lease is None:
-                lease = await self._lease(intent)
+                lease, finished = await self._lease(intent)
+                if finished and not doubtful:
+                    raise _Finished
                 rows = await self._missing(intent, table, rows)
                 if not rows:
                     return
+                again = max(again, 1) if finished else again
             try:
                 await self._store.insert(table, rows, token(table, intent.ranges, again), lease)
             except LeaseOver:
                 await self._register.refresh()
             except Unavailable as error:
+                doubtful = True
                 await self._wait(error, table)
             except Refused as error:
                 refused = await self._exclude(intent, table, rows, error)
                 rows = [row for row in rows if coordinates(row) not in refused]
             else:
-                self._patience.over()
                 if first:
                     return
+                doubtful = True
                 again += 1
                 if again > _MOST_REPEATS:
                     raise RowsVanished(f"{table} acknowledges rows of intent {intent.id} but lacks them")
             lease = None
 
-    async def _lease(self, intent: Intent) -> int:
-        """A lease that began when the intent was seen open. Raises _Finished when it isn't."""
+    async def _lease(self, intent: Intent) -> tuple[int, bool]:
+        """A lease, and whether the intent was seen finished when it began."""
         lease = await self._register.lease()
-        if self._register.state.find(intent.id) is None:
-            raise _Finished
-        return lease
+        return lease, self._register.state.find(intent.id) is None
 
     async def _wait(self, error: Refused | Unavailable, table: str) -> None:
-        await self._patience.wait(error, f"insert into {table}")
+        await self._patience.wait(error, _inserting(table))
         await self._register.refresh()
 
     async def _missing(self, intent: Intent, table: str, rows: list[Row]) -> list[Row]:
@@ -134,23 +150,37 @@ class Landing:
     async def _exclude(self, intent: Intent, table: str, rows: list[Row], error: Refused) -> set[Coordinates]:
         """Find which of `rows` the table refuses, note them in the ledger, bury their records; returns where they lie.
 
-        Where it refuses each of many rows, or none alone, the rows aren't what is wrong: waits instead. So it does
-        for dead letters, which have no other place to go to.
+        Where it refuses none alone, or all and something is wrong with the table, the rows aren't what is wrong:
+        waits instead. So it does for dead letters, which have no other place to go to.
         """
-
-        async def probe(part: Sequence[Row]) -> None:
-            await self._patience.persist(lambda: self._store.probe(table, part), f"probe {table}")
-
-        found = await isolate(rows, probe)
-        if not found or len(found) == len(rows) >= _SUSPICIOUS or table == "dead_letters":
+        found = None if table == "dead_letters" else await self._isolate(table, rows)
+        if not found:
             await self._wait(error, table)
             return set()
         why = {coordinates(row): refusal for row, refusal in found}
         note = [Excluded(table, *at) for at in why]
-        await self._register.advance(lambda state: state.exclude(intent.id, note))
-        records = await self._source.read([Range(t, p, o, o + 1) for t, p, o in sorted(why)])
-        await self.bury([letter(r, "refused", f"{table}: {why[_where(r)]}") for r in records])
+        reread = await self._source.read([Range(t, p, o, o + 1) for t, p, o in sorted(why)])
+        await self._register.advance(lambda state: state.exclude(intent.id, note), reread.gaps)
+        await self.bury([letter(r, "refused", f"{table}: {why[_where(r)]}") for r in reread.records])
         return set(why)
+
+    async def _isolate(self, table: str, rows: list[Row]) -> list[tuple[Row, Refused]] | None:
+        async def sound() -> bool:
+            fault = await self._patience.persist(lambda: self._store.fault(table), f"examine {table}")
+            if fault is not None:
+                log.error("%s refuses every row, and no row is held guilty of it: %s", table, fault)
+            return fault is None
+
+        async with self._store.probing(table) as probe:
+
+            async def patient(part: Sequence[Row]) -> None:
+                await self._patience.persist(lambda: probe(part), f"probe {table}")
+
+            return await isolate(rows, patient, sound)
+
+
+def _inserting(table: str) -> str:
+    return f"insert into {table}"
 
 
 def _kept(intent: Intent, table: str, rows: list[Row]) -> list[Row]:

@@ -1,6 +1,6 @@
 """From Kafka records to the rows of a chunk: decode, map, and set aside what can't be either."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,21 @@ from sinks.rows import KafkaRecord, rows_of
 from sinks.store import Row
 
 _OVERHEAD_BYTES = 64
+
+
+def size_of(record: KafkaRecord) -> int:
+    """What a record counts for in the size of a chunk."""
+    return len(record.value or b"") + _OVERHEAD_BYTES
+
+
+def fitting(records: Sequence[KafkaRecord], room: int) -> int:
+    """How many of `records` go in while there is room; the last of them may go beyond it."""
+    for number, record in enumerate(records):
+        if room <= 0:
+            return number
+        room -= size_of(record)
+    return len(records)
+
 
 Decode = Callable[[KafkaRecord], Awaitable[Any] | Any]
 """Decodes a record's value: the event, or an awaitable of it where its schema must be fetched. Raises Invalid."""
@@ -69,7 +84,7 @@ class Mapper:
         count, size, oldest = 0, 0, None
         for record in records:
             count += 1
-            size += len(record.value or b"") + _OVERHEAD_BYTES
+            size += size_of(record)
             if oldest is None or record.timestamp < oldest:
                 oldest = record.timestamp
             try:

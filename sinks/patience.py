@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Patience:
-    """Delays grow from `first` to `most` seconds while calls fail, and start anew after one that didn't."""
+    """Delays grow from `first` to `most` seconds while one operation fails, and start anew after it didn't.
+
+    Each operation has its own: the ledger may be readable while inserts fail.
+    """
 
     def __init__(
         self, metrics: Metrics, *, first: float = 0.1, most: float = 5.0, sleep: Sleep = asyncio.sleep
@@ -25,32 +28,32 @@ class Patience:
         self._first = first
         self._most = most
         self.sleep = sleep
-        self._failures = 0
+        self._failures: dict[str, int] = {}
 
     async def wait(self, error: StoreError, what: str) -> None:
-        """Wait before the next try of `what`, which failed with `error`."""
-        self._failures += 1
+        """Wait before the next try of `what`, which failed with `error`. Whoever gives up trying says `over`."""
+        failures = self._failures[what] = self._failures.get(what, 0) + 1
         self._metrics.retried(what)
         self._metrics.paused(True)
-        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... of a row
-            log.warning("%s: %s (failure %d, trying again)", what, error, self._failures)
-        delay = min(self._most, self._first * 2 ** min(self._failures - 1, 16))
+        if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... of a row
+            log.warning("%s: %s (failure %d, trying again)", what, error, failures)
+        delay = min(self._most, self._first * 2 ** min(failures - 1, 16))
         await self.sleep(delay * random.uniform(0.5, 1.0))
 
-    def over(self) -> None:
-        """A call succeeded."""
-        if self._failures:
-            log.info("the store answers again after %d failures", self._failures)
-            self._failures = 0
-            self._metrics.paused(False)
+    def over(self, what: str) -> None:
+        """`what` succeeded, or isn't tried any more."""
+        failures = self._failures.pop(what, 0)
+        if failures:
+            log.info("%s: over after %d failures", what, failures)
+            self._metrics.paused(bool(self._failures))
 
     async def persist(self, call: Callable[[], Awaitable[T]], what: str) -> T:
         """The result of `call`, tried until it doesn't raise Unavailable."""
-        while True:
-            try:
-                result = await call()
-            except Unavailable as error:
-                await self.wait(error, what)
-            else:
-                self.over()
-                return result
+        try:
+            while True:
+                try:
+                    return await call()
+                except Unavailable as error:
+                    await self.wait(error, what)
+        finally:
+            self.over(what)

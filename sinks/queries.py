@@ -45,11 +45,11 @@ def queries() -> Mapping[str, str]:
 def query(name: str, **names: str) -> str:
     """The block `name` with each of `names` ({database}, {table} ...) put in.
 
-    Raises BadIdentifier for what isn't a plain name; `ranges` is a condition and goes in as it is.
+    Raises BadIdentifier for what isn't a plain name; `ranges` (a condition) and `columns` go in as they are.
     """
     text = queries()[name]
     for key, value in names.items():
-        text = text.replace(f"{{{key}}}", value if key == "ranges" else identifier(value))
+        text = text.replace(f"{{{key}}}", value if key in ("ranges", "columns") else identifier(value))
     return text
 
 

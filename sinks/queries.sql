@@ -37,10 +37,9 @@ SELECT toUnixTimestamp64Milli(now64(3))
 SELECT sequence, id, worker, state, gaps, format_version, toUnixTimestamp64Milli(now64(3)) AS now_ms
 FROM {database}.sink_ledger ORDER BY sequence DESC, inserted_at LIMIT 1
 
--- name: ledger_since
+-- name: ledger_version
 SELECT sequence, id, worker, state, gaps, format_version, toUnixTimestamp64Milli(now64(3)) AS now_ms
-FROM {database}.sink_ledger WHERE sequence >= {sequence:UInt64}
-ORDER BY sequence, inserted_at LIMIT 1 BY sequence
+FROM {database}.sink_ledger WHERE sequence = {sequence:UInt64} ORDER BY inserted_at LIMIT 1
 
 -- name: ledger_partitions
 SELECT DISTINCT partition FROM system.parts
@@ -53,8 +52,17 @@ ALTER TABLE {database}.sink_ledger DROP PARTITION {partition:String}
 SELECT kafka_topic, kafka_partition, kafka_offset FROM {database}.{table} WHERE {ranges}
 
 -- name: create_probe
-CREATE TABLE {database}.{probe} AS {database}.{table} ENGINE = Null
+CREATE TABLE IF NOT EXISTS {database}.{probe} AS {database}.{table} ENGINE = Null
 COMMENT 'Keeps nothing: finds which rows of a refused insert are wrong. May be dropped.'
+
+-- name: probe_newest
+INSERT INTO {database}.{probe} ({columns}) SELECT {columns} FROM {database}.{table} WHERE _part =
+    (SELECT name FROM system.parts WHERE active AND database = {database_name:String} AND table = {table_name:String}
+     ORDER BY modification_time DESC LIMIT 1)
+LIMIT 1
+
+-- name: any_row
+SELECT 1 FROM {database}.{table} LIMIT 1
 
 -- name: drop_probe
 DROP TABLE IF EXISTS {database}.{probe}

@@ -21,6 +21,10 @@ _LOOKS: Final = 5
 Clock = Callable[[], float]
 
 
+class LedgerWentBack(RuntimeError):
+    """The store has lost versions of the ledger: what it says of ranges can't be trusted."""
+
+
 class Register:
     """One worker's view of the ledger. `version` is the last version that it has seen."""
 
@@ -82,27 +86,36 @@ class Register:
                 )
             except LeaseOver:
                 over = True
-            reading = await self._look(proposal.sequence, 1 if over else _LOOKS)
-            if reading.versions:
-                return reading.versions[0].id == proposal.id
+            winner = await self._look(proposal.sequence, 1 if over else _LOOKS)
+            if winner is not None:
+                return winner.id == proposal.id
             lease = self._lease
             if not over:
                 # Acknowledged, yet not there: the engine was killed between noting the token and keeping the
                 # block. Nobody can write under this token any more; everybody goes on to the next.
                 again += 1
 
-    async def _look(self, sequence: int, times: int) -> Reading:
+    async def _look(self, sequence: int, times: int) -> Version | None:
+        """Whose version has the number `sequence`, None when nobody's. What is adopted is the last version."""
         for turn in range(times):
             if turn:
                 await self._patience.sleep(0.05 * turn)
-            reading = await self._patience.persist(lambda: self._store.since(sequence), "read the ledger")
-            self._adopt(reading)
-            if reading.versions:
-                break
-        return reading
+            await self.refresh()
+            if self.version.sequence == sequence:
+                return self.version
+            if self.version.sequence > sequence:
+                found = await self._patience.persist(lambda: self._store.version(sequence), "read the ledger")
+                return found or self.version  # where it was trimmed, many others have won since
+        return None
 
     def _adopt(self, reading: Reading) -> None:
-        if reading.versions and reading.versions[-1].sequence >= self.version.sequence:
-            self.version = reading.versions[-1]
+        last = reading.last or START
+        seen = (self.version.sequence, self.version.id)
+        if last.sequence < seen[0] or (last.sequence == seen[0] and last.id != seen[1]):
+            raise LedgerWentBack(
+                f"the ledger's last version is {last.sequence} ({last.id}), but this worker has seen {seen[0]} "
+                f"({seen[1]}): the database was restored or has lost writes. See SluiceSinkPaused in docs/runbook.md"
+            )
+        self.version = last
         self._lease = reading.now + LEASE_MS
         self._read_at = self._clock()

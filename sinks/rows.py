@@ -232,7 +232,7 @@ class _Details:
     def __init__(self, text: str) -> None:
         try:
             found = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):  # the latter for thousands of nested brackets
             found = None
         self._found: dict[str, Any] = found if isinstance(found, dict) else {}
 

@@ -6,7 +6,8 @@ StoreError
  └─ Refused       the rows themselves are refused: trying the same again gives the same. Not applied
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from sinks.ledger import Coordinates, Range, Version
 
 Row = tuple[Any, ...]
 """The values of one row in the order of its table's columns; they end in topic, partition, offset, timestamp."""
+
+Probe = Callable[[Sequence[Row]], Awaitable[None]]
+"""Does all that an insert would do short of keeping the rows. Raises Refused, Unavailable."""
 
 
 def coordinates(row: Row) -> Coordinates:
@@ -43,9 +47,9 @@ class Refused(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Versions of the ledger, oldest first, and the store's own clock (ms) when it read them."""
+    """The last version of the ledger, None where it is empty, and the store's own clock (ms) when it read that."""
 
-    versions: Sequence[Version]
+    last: Version | None
     now: int
 
 
@@ -57,10 +61,10 @@ class Store(Protocol):
     """
 
     async def latest(self) -> Reading:
-        """The last version alone; none where the ledger is empty."""
+        """The last version; of several with one number the one that was first."""
 
-    async def since(self, sequence: int) -> Reading:
-        """The versions from `sequence` on; of several with one number the one that was first."""
+    async def version(self, sequence: int) -> Version | None:
+        """The version with the number `sequence`; of several the one that was first."""
 
     async def append(self, version: Version, token: str, lease: int) -> None:
         """Write a version of the ledger. Raises LeaseOver after `lease` (ms of the store's clock)."""
@@ -71,5 +75,11 @@ class Store(Protocol):
     async def present(self, table: str, ranges: Iterable[Range]) -> set[Coordinates]:
         """The records of `ranges` that have a row in `table`."""
 
-    async def probe(self, table: str, rows: Sequence[Row]) -> None:
-        """Do all that an insert would do short of keeping the rows. Raises Refused."""
+    def probing(self, table: str) -> AbstractAsyncContextManager[Probe]:
+        """A probe of `table`. To begin and to end it raises nothing."""
+
+    async def fault(self, table: str) -> str | None:
+        """What is wrong with `table` itself: its columns, or that it refuses even a row that it has taken before.
+
+        None when nothing is. Where it has no row yet, a plain one is tried.
+        """

@@ -12,12 +12,12 @@ writes the rest under the same tokens: that of the first writer, should it still
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sinks.chunks import Chunk
 from sinks.dead_letter import letter
 from sinks.landing import Landing, Parts, Source
-from sinks.ledger import Busy, Intent, NotNew, Partition
+from sinks.ledger import Busy, Intent, NotNew, Partition, Range
 from sinks.mapping import Mapper
 from sinks.register import Register
 from sinks.rows import MAPPING
@@ -69,17 +69,17 @@ class Writer:
         log.info("finishing an intent of %d ranges, found open", len(intent.ranges))
         if intent.mapping != MAPPING:
             log.warning("intent %s was made by mapping %d; this is %d", intent.id, intent.mapping, MAPPING)
-        records = await self._source.read(intent.ranges)
-        mapped = await self._mapper.map(records)
+        reread = await self._source.read(intent.ranges)
+        mapped = await self._mapper.map(reread.records)
         refused = {(e.topic, e.partition, e.offset) for e in intent.excluded}
-        found = [r for r in records if (r.topic, r.partition, r.offset) in refused]
+        found = [r for r in reread.records if (r.topic, r.partition, r.offset) in refused]
         letters = [letter(r, "refused", "a table refuses the row of this record") for r in found]
         await self._landing.bury([*mapped.rejected, *letters])
         await self._landing.land(intent, mapped.rows, None)
-        await self._done(intent)
+        await self._done(intent, reread.gaps)
         self._parts.metrics.repeated()
 
-    async def _done(self, intent: Intent) -> None:
+    async def _done(self, intent: Intent, gaps: Sequence[Range] = ()) -> None:
         self._parts.crash_point("sink.after_insert")
-        await self._register.advance(lambda state: state.finish(intent.id))
+        await self._register.advance(lambda state: state.finish(intent.id), gaps)
         self._parts.crash_point("sink.after_done")

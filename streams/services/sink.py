@@ -15,7 +15,8 @@ from schemas.names import DEAD_LETTERS
 from schemas.records import DeadLetter
 from sinks.clickhouse import Access, ClickHouse
 from sinks.clickhouse_store import ClickHouseStore
-from sinks.consumer import Options, SinkConsumer
+from sinks.connect import Options
+from sinks.consumer import SinkConsumer
 from sinks.dead_letter import KafkaDeadLetters
 from sinks.landing import Parts
 from sinks.mapping import Mapper, decoder

@@ -1,10 +1,11 @@
-"""Topics in memory behind the part of aiokafka's consumer that the sink's reader uses; Kafka may delete meanwhile."""
+"""Topics in memory behind the parts of aiokafka's consumer that the sink uses; Kafka may delete meanwhile."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 
@@ -27,6 +28,7 @@ class Topics:
     holes: frozenset[int] = frozenset()
     before_poll: Callable[[], None] = lambda: None
     polled: int = 0
+    value: bytes = b"v"
 
 
 class Consumer:
@@ -59,8 +61,9 @@ class Consumer:
         return {tp: self._topics.ends[tp] for tp in partitions}
 
     async def getmany(
-        self, *partitions: TopicPartition, timeout_ms: int
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
     ) -> dict[TopicPartition, Sequence[Record]]:
+        await asyncio.sleep(0)
         self._topics.before_poll()
         found: dict[TopicPartition, Sequence[Record]] = {}
         for tp in partitions:
@@ -73,5 +76,21 @@ class Consumer:
             self._topics.polled += stop - start
             offsets = [n for n in range(start, stop) if n not in self._topics.holes]
             if offsets:
-                found[tp] = [Record(tp.topic, tp.partition, n) for n in offsets]
+                found[tp] = [Record(tp.topic, tp.partition, n, value=self._topics.value) for n in offsets]
         return found
+
+
+class Member(Consumer):
+    """The only consumer of its group: it is given all partitions."""
+
+    def subscribe(self, topics: Iterable[str], listener: ConsumerRebalanceListener) -> None:
+        self._listener = listener
+
+    async def start(self) -> None:
+        self.assign(self._topics.ends)
+        await self._listener.on_partitions_assigned(set(self._topics.ends))
+
+    def last_stable_offset(self, tp: TopicPartition) -> int:
+        return self._topics.ends[tp]
+
+    async def commit(self, positions: dict[TopicPartition, int]) -> None: ...

@@ -1,9 +1,11 @@
 """What the sink relies on in its store: the same contract for the simulated one and for ClickHouse."""
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from sinks.patience import Patience
 from sinks.queries import Migration, migrations
 from sinks.register import Register
 from sinks.rows import rows_of
-from sinks.store import LeaseOver, Refused, Row, Store
+from sinks.store import LeaseOver, Refused, Row, Store, Unavailable
+from sinks.tables import TABLES
 from tests.fakes import sink_events as events
 from tests.fakes.sink_store import POISON, Contents, SinkStore
 from tests.unit.sinks.test_rows import AT
@@ -81,15 +84,15 @@ async def test_present_sees_exactly_its_ranges(store: Store) -> None:
 
 
 async def test_the_first_version_of_a_number_counts(store: Store) -> None:
-    assert (await store.latest()).versions == []
+    assert (await store.latest()).last is None
     until = await lease(store)
     await store.append(version(1, "first"), "ledger:1", until)
     await store.append(version(1, "second"), "ledger:1", until)
     await store.append(version(2, "third"), "ledger:2", until)
     await store.append(version(2, "late"), "another token", until)  # as if the first token had been forgotten
-    assert list((await store.since(1)).versions) == [version(1, "first"), version(2, "third")]
-    assert list((await store.since(3)).versions) == []
-    assert list((await store.latest()).versions) == [version(2, "third")]
+    wanted = [version(1, "first"), version(2, "third"), None]
+    assert [await store.version(n) for n in (1, 2, 3)] == wanted
+    assert (await store.latest()).last == version(2, "third")
 
 
 async def test_what_comes_after_its_lease_is_not_applied(store: Store) -> None:
@@ -99,7 +102,7 @@ async def test_what_comes_after_its_lease_is_not_applied(store: Store) -> None:
     with pytest.raises(LeaseOver):
         await store.append(version(1, "x"), "ledger:1", over)
     assert await store.present("usage", [Range("llm.usage", 0, 0, 9)]) == set()
-    assert (await store.latest()).versions == []
+    assert (await store.latest()).last is None
 
 
 async def test_a_refused_block_leaves_nothing_and_a_probe_keeps_nothing(store: Store) -> None:
@@ -109,11 +112,78 @@ async def test_a_refused_block_leaves_nothing_and_a_probe_keeps_nothing(store: S
     with pytest.raises(Refused):
         await store.insert("usage", [*good, *bad], "a", until)
     with pytest.raises(Refused):
-        await store.probe("usage", [*good, *bad])
-    await store.probe("usage", good)
+        await probe(store, [*good, *bad])
+    await probe(store, good)
     assert await store.present("usage", [Range("llm.usage", 0, 0, 9)]) == set()
     await store.insert("usage", good, "a", until)
     assert len(await store.present("usage", [Range("llm.usage", 0, 0, 9)])) == 2
+
+
+async def probe(store: Store, *parts: Sequence[Row]) -> None:
+    async with store.probing("usage") as each:
+        for part in parts:
+            await each(part)
+
+
+async def test_a_table_that_takes_what_it_has_taken_has_no_fault_though_it_refuses_rows(store: Store) -> None:
+    assert await store.fault("usage") is None  # it is empty
+    await store.insert("usage", usage_rows(1, 2), "a", await lease(store))
+    with pytest.raises(Refused):
+        await store.insert("usage", [(f"{POISON} usage", *usage_rows(3)[0][1:])], "b", await lease(store))
+    assert await store.fault("usage") is None
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_a_table_that_refuses_what_it_has_taken_or_has_other_columns_is_at_fault(
+    clickhouse: ClickHouse, rows: int
+) -> None:
+    await Migrator(clickhouse).apply()
+    store, usage = ClickHouseStore(clickhouse), f"{clickhouse.access.database}.usage"
+    if rows:
+        await store.insert("usage", usage_rows(*range(rows)), "a", await lease(store))
+    await clickhouse.command(f"ALTER TABLE {usage} ADD CONSTRAINT nothing CHECK attempt > 9")
+    fault = await store.fault("usage")
+    assert fault is not None and "VIOLATED_CONSTRAINT" in fault
+    await clickhouse.command(f"ALTER TABLE {usage} DROP CONSTRAINT nothing")
+    assert await store.fault("usage") is None
+    await clickhouse.command(f"ALTER TABLE {usage} MODIFY COLUMN tries UInt64")
+    fault = await store.fault("usage")
+    assert fault is not None and "usage.tries is UInt64" in fault
+
+
+async def test_probes_use_one_table_and_make_it_anew_where_it_is_gone(
+    clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Migrator(clickhouse).apply()
+    store, made = ClickHouseStore(clickhouse), []
+    command = clickhouse.command
+
+    async def counted(sql: str, *rest: Any) -> None:
+        made.extend(re.findall(r"^CREATE TABLE IF NOT EXISTS (\S+)", sql))
+        await command(sql, *rest)
+
+    monkeypatch.setattr(clickhouse, "command", counted)
+    await probe(store, *[usage_rows(n) for n in range(5)])
+    assert len(made) == 1
+    async with store.probing("usage") as each:
+        await each(usage_rows(1))
+        await command(f"DROP TABLE {made[-1]}")
+        with pytest.raises(Unavailable):
+            await each(usage_rows(2))
+        await each(usage_rows(2))
+    left = await clickhouse.query(f"SHOW TABLES FROM {clickhouse.access.database} LIKE 'probe%'")
+    assert left == []
+
+
+async def test_a_block_may_be_of_any_number_of_months(clickhouse: ClickHouse) -> None:
+    await Migrator(clickhouse).apply()
+    store, column = ClickHouseStore(clickhouse), TABLES["usage"].columns.index("recorded_at")
+    rows = [
+        (*row[:column], events.T0 + n * 32 * 86_400_000, *row[column + 1 :])
+        for n, row in enumerate(usage_rows(*range(150)))
+    ]
+    await store.insert("usage", rows, "a", await lease(store))
+    assert len(await store.present("usage", [Range("llm.usage", 0, 0, 150)])) == 150
 
 
 async def test_writers_advance_the_ledger_one_at_a_time_and_none_is_lost(store: Store) -> None:
@@ -126,9 +196,11 @@ async def test_writers_advance_the_ledger_one_at_a_time_and_none_is_lost(store: 
             await register.advance(lambda state, made=made: state.finish(made.id))  # type: ignore[misc]
 
     await asyncio.gather(*(advance(n, r) for n, r in enumerate(registers)))
-    versions = list((await store.since(1)).versions)
-    assert [v.sequence for v in versions] == list(range(1, 81))
-    assert versions[-1].state == State(tips=tuple(Range("t", n, 9, 10) for n in range(4)))
+    versions = [await store.version(n) for n in range(1, 82)]
+    assert [v and v.sequence for v in versions] == [*range(1, 81), None]
+    last = (await store.latest()).last
+    assert last is not None and last == versions[-2]
+    assert last.state == State(tips=tuple(Range("t", n, 9, 10) for n in range(4)))
     stale = Register(store, Patience(NoMetrics()), "stale", time.monotonic)
     assert stale.version == START
     with pytest.raises(NotNew):
@@ -152,7 +224,8 @@ async def test_old_versions_are_dropped_and_the_last_ones_stay(clickhouse: Click
     for sequence in range(50_001, 700_000, 100_000):
         await store.append(version(sequence, str(sequence)), f"ledger:{sequence}", await lease(store))
     await store.append(version(700_000, "round"), "ledger:700000", await lease(store))
-    assert [v.sequence for v in (await store.since(0)).versions] == [550_001, 650_001, 700_000]
+    written = [*range(50_001, 700_000, 100_000), 700_000]
+    assert [n for n in written if await store.version(n)] == [550_001, 650_001, 700_000]
 
 
 async def test_several_runners_migrate_once(clickhouse: ClickHouse) -> None:

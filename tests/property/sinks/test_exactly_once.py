@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.records import DeadLetter
 from sinks.chunks import Gatherer, Limits
 from sinks.dead_letter import letter
-from sinks.landing import Parts
+from sinks.landing import Parts, Reread
 from sinks.ledger import Coordinates, Partition, Range, Version
 from sinks.mapping import Mapped, Mapper
 from sinks.metrics import NoMetrics
@@ -74,8 +74,8 @@ class Log:
         self.records[at].append(Record(*at, self.ends[at], content))
         self.ends[at] += 1 + hole
 
-    async def read(self, ranges: Iterable[Range]) -> Sequence[Record]:
-        return [r for each in sorted(ranges) for r in self.records[each.at] if r.at in each]
+    async def read(self, ranges: Iterable[Range]) -> Reread:
+        return Reread([r for each in sorted(ranges) for r in self.records[each.at] if r.at in each])
 
 
 @dataclass

@@ -1,0 +1,109 @@
+"""One worker's loop over topics in memory: how much it reads at once, and that it stops when it is told to."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from sinks.chunks import Limits
+from sinks.connect import Options
+from sinks.consumer import SinkConsumer
+from sinks.landing import Parts, Reread
+from sinks.ledger import Range
+from sinks.mapping import Mapped, Mapper
+from sinks.metrics import NoMetrics
+from sinks.patience import Patience
+from sinks.store import Row
+from sinks.writer import Writer
+from tests.fakes.sink_store import Contents, SinkStore
+from tests.fakes.sink_topics import Member, Topics
+
+FIRST, SECOND = TopicPartition("llm.usage", 0), TopicPartition("llm.usage", 1)
+LIMIT = 10_000
+
+
+class Nothing:
+    async def read(self, ranges: Iterable[Range]) -> Reread:
+        return Reread([])
+
+    async def publish(self, letters: object) -> None: ...
+
+
+class Usage(Mapper):
+    """Each record is a row of `usage`; `held` is awaited first."""
+
+    def __init__(self, held: Callable[[], Any] | None = None) -> None:
+        super().__init__(lambda record: None)
+        self._held = held
+
+    async def map(self, records: Iterable[Any]) -> Mapped:
+        if self._held is not None:
+            await self._held()
+        rows: list[Row] = [("row", r.topic, r.partition, r.offset, 1) for r in records]
+        return Mapped({"usage": rows}, records=len(rows), size=sum(len(r.value) for r in records))
+
+
+class Sizes(NoMetrics):
+    def __init__(self) -> None:
+        self.chunks: list[int] = []
+
+    def chunk(self, seconds: float, rows: int, size: int) -> None:
+        self.chunks.append(size)
+
+
+def worker(topics: Topics, contents: Contents, mapper: Mapper, metrics: NoMetrics) -> SinkConsumer:
+    parts = Parts(
+        store=SinkStore(contents),
+        dead_letters=Nothing(),
+        metrics=metrics,
+        patience=Patience(metrics),
+        clock=asyncio.get_running_loop().time,
+        crash_point=lambda place: None,
+        worker="w",
+    )
+    options = Options("", "g", ["llm.usage"], drain_s=5, limits=Limits(linger=0.05, size=LIMIT))
+    return SinkConsumer(
+        options, parts, Writer(parts, mapper, Nothing()), mapper, connect=lambda _: Member(topics)
+    )
+
+
+@pytest.mark.parametrize("size", [100, 4_000, LIMIT, 3 * LIMIT])
+async def test_a_chunk_is_bounded_in_bytes_and_what_is_over_is_read_again(size: int) -> None:
+    topics = Topics({FIRST: 23, SECOND: 17}, holes=frozenset({5, 6, 13}), value=bytes(size))
+    contents, metrics, stop = Contents(), Sizes(), asyncio.Event()
+    running = asyncio.create_task(worker(topics, contents, Usage(), metrics).run(stop))
+    async with asyncio.timeout(20):
+        while len(contents.tables.get("usage", [])) < 23 + 17 - 6 and not running.done():
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
+    landed = sorted((row[-3], row[-2]) for row in contents.tables["usage"])
+    assert landed == [(p, n) for p, end in ((0, 23), (1, 17)) for n in range(end) if n not in topics.holes]
+    assert max(metrics.chunks) < LIMIT + size
+
+
+async def test_it_stops_while_a_schema_is_waited_for_and_writes_what_it_has() -> None:
+    topics, contents, stop = Topics({FIRST: 5}), Contents(), asyncio.Event()
+    maps = 0
+
+    async def held() -> None:
+        nonlocal maps
+        maps += 1
+        if maps == 2:
+            topics.ends[FIRST] = 10
+            await asyncio.Event().wait()  # the registry is away
+
+    consumer = worker(topics, contents, Usage(held), NoMetrics())
+    running = asyncio.create_task(consumer.run(stop))
+    async with asyncio.timeout(5):
+        while not contents.tables:
+            await asyncio.sleep(0.01)
+        topics.ends[FIRST] = 10
+        while maps < 2:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await running
+    assert sorted(row[-2] for row in contents.tables["usage"]) == [0, 1, 2, 3, 4]
+    assert contents.versions()[-1].state.tip(("llm.usage", 0)) == Range("llm.usage", 0, 0, 5)
