@@ -11,7 +11,11 @@ from typing import Final
 
 import uvloop
 
-from streams import faust_adapter, metrics
+from streams import (
+    faust_adapter,
+    header_names,  # noqa: F401  (makes every header name readable)
+    metrics,
+)
 from streams.health import HealthServer
 from streams.settings import Settings, get_settings
 from streams.stage import Stage
