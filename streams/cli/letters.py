@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from schemas import names
+from schemas import ids, names
 from schemas.codec import Codec
-from schemas.records import Control, DeadLetter, type_names
+from schemas.records import Control, DeadLetter, Header, type_names
 from schemas.signals import Invalid
 from streams.cli import output
 from streams.cli.connect import Where, where
@@ -14,6 +15,7 @@ from streams.cli.events import fields_of, open_codec
 from streams.cli.failure import BadInput, NotFound
 from streams.cli.kafka import Span, read
 
+UNREADABLE = "unreadable_letter"
 _STATES = {"redrive": "redriven", "discard": "discarded", "resolve": "resolved"}
 
 
@@ -55,11 +57,33 @@ async def letters(place: Where, codec: Codec, wanted: Wanted) -> list[tuple[Dead
     since = None if wanted.since_s is None else int((time.time() - wanted.since_s) * 1000)
     found: dict[str, DeadLetter] = {}
     async for record in read(place.brokers, names.DEAD_LETTERS, Span(since=since)):
-        letter = await codec.decode_async(record.value, DeadLetter)
+        letter = await letter_of(codec, record)
         if wanted.takes(letter):
             found[letter.id] = letter
     stated = [(letter, done.get(letter.id, "open")) for letter in found.values()]
     return sorted(((x, s) for x, s in stated if wanted.handled or s == "open"), key=lambda pair: pair[0].at)
+
+
+async def letter_of(codec: Codec, record: Any) -> DeadLetter:
+    """The letter in a Kafka record. What can't be read as one is told as a letter about itself."""
+    try:
+        return await codec.decode_async(record.value, DeadLetter)
+    except Invalid as invalid:
+        return DeadLetter(
+            id=ids.dead_letter_id(record.topic, record.partition, record.offset),
+            kind=UNREADABLE,
+            stage="?",
+            reason=UNREADABLE,
+            message=f"this record is no dead letter: {invalid.message}",
+            at=record.timestamp,
+            source_topic=record.topic,
+            source_partition=record.partition,
+            source_offset=record.offset,
+            source_timestamp=record.timestamp,
+            key=record.key,
+            value=record.value,
+            headers=[Header(key=k, value=v) for k, v in record.headers],
+        )
 
 
 async def show_list(wanted: Wanted, as_json: bool) -> None:
@@ -102,10 +126,11 @@ async def find(place: Where, codec: Codec, letter_id: str) -> DeadLetter:
     for span in (Span(key=letter_id), Span()):
         latest = None
         async for record in read(place.brokers, names.DEAD_LETTERS, span):
-            if record.key == letter_id.encode():
-                latest = record.value
+            lies = ids.dead_letter_id(record.topic, record.partition, record.offset)
+            if letter_id == lies or record.key == letter_id.encode():
+                latest = record
         if latest is not None:
-            return await codec.decode_async(latest, DeadLetter)
+            return await letter_of(codec, latest)
     raise NotFound(f"no dead letter {letter_id}", "`sluice dead-letters list --all` shows them")
 
 

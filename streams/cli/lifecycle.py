@@ -7,9 +7,11 @@ from pathlib import Path
 
 from streams import supervisor as sv
 from streams.cli import output
-from streams.cli.connect import Where, locate, where
+from streams.cli.connect import NO_MODEL_URL, Where, locate, where
 from streams.cli.failure import Failure, TimedOut, Unreachable
+from streams.cli.program import program
 from streams.local import process
+from streams.local.model_server_main import missing
 from streams.local.part import answers, base_url, source_root
 from streams.local.stack import Stack
 from streams.local.state import PART_NAMES, PartName
@@ -30,8 +32,11 @@ def bring_up(config: Path | None, *, with_workers: bool, with_model: bool, as_js
 
     say: Say = output.note if as_json else tick
     settings = get_settings()
-    parts: list[PartName] = [p for p in PART_NAMES if with_model or p != "model"]
-    place, earlier_model_url = start_stack(settings, parts, say)
+    lacks = missing() if with_model else None
+    if lacks is not None:
+        say(f"model server: left out, since the small model isn't installed; `{lacks}` and `sluice up` add it")
+    parts: list[PartName] = [p for p in PART_NAMES if p != "model" or (with_model and lacks is None)]
+    place, earlier_model_url = start_stack(settings, parts, say, well_known=settings.well_known_ports)
     version = asyncio.run(provision(place, config, say, earlier_model_url=earlier_model_url))
     if with_workers:
         start_workers(place, say)
@@ -40,23 +45,32 @@ def bring_up(config: Path | None, *, with_workers: bool, with_model: bool, as_js
             {**place.environment(), **place.variables(), "configuration": version, "workers": with_workers}
         )
         return
+    _welcome(place, "" if "model" in parts else " --model echo")
+
+
+def _welcome(place: Where, model: str) -> None:
+    """Where everything is, and what to try."""
     output.say(f"Sluice is up ({place.home}).", "bold")
-    output.say('try: sluice submit "Say hello" --tenant acme-lending --wait', "dim")
-    output.say("end: sluice down (data stays)", "dim")
+    registry = f", registry {place.registry_url}" if place.registry_url else ""
+    output.say(f"Kafka {place.brokers}{registry}, ClickHouse {place.clickhouse_url}")
+    sluice = program()
+    output.say(f'try: {sluice} submit "Say hello" --tenant acme-lending{model} --wait', "dim")
+    output.say(f"end: {sluice} down (data stays)", "dim")
 
 
 def start_stack(
-    settings: Settings, parts: list[PartName], say: Say, *, bound: bool = False
-) -> tuple[Where, str | None]:
-    """Start the parts; where they are, and where the model server was before. Raises Failure.
+    settings: Settings, parts: list[PartName], say: Say, *, bound: bool = False, well_known: bool = False
+) -> tuple[Where, str]:
+    """Start the parts; where they are, and what stood for the model server's address before. Raises Failure.
 
-    `bound`: what is started ends with this process, however that ends (Linux).
+    `bound`: what is started ends with this process, however that ends (Linux). `well_known`: at the ports that
+    documents name, where these are free.
     """
     from streams.local.packages import PackagesUnavailable
     from streams.local.process import ProcessFailed
 
-    before = locate(settings).model_url
-    stack = Stack(settings.home, settings.cache_dir, die_with_parent=bound)
+    before = locate(settings).model_url or NO_MODEL_URL
+    stack = Stack(settings.home, settings.cache_dir, die_with_parent=bound, well_known=well_known)
     try:
         stack.up(parts, progress=say)
     except (PackagesUnavailable, ProcessFailed) as error:

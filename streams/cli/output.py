@@ -104,6 +104,13 @@ def say(text: str, style: str = "") -> None:
     console().print(Text(text, style=style))
 
 
+def say_ids(wrong: Mapping[str, Sequence[str]], most: int = 20) -> None:
+    """What is wrong, with the ids that it is about."""
+    for what, ids in wrong.items():
+        more = f" and {len(ids) - most} more" if len(ids) > most else ""
+        say(f"  {what}: {', '.join(ids[:most])}{more}", BAD)
+
+
 def note(text: str) -> None:
     """One line for people on stderr, so that a program reading stdout doesn't meet it."""
     print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """What must be there before workers run: topics, schemas, ClickHouse's tables, an active configuration."""
 
-import sys
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,18 +13,21 @@ from sinks.clickhouse import Access, ClickHouse
 from sinks.migrate import MigrationFailed, Migrator
 from sinks.store import StoreError, Unavailable
 from streams.cli.configuration import active, load, parse, publish
-from streams.cli.connect import Where
+from streams.cli.connect import NO_MODEL_URL, Where
 from streams.cli.failure import Failure, NotFound, Refused, Unreachable
 from streams.cli.kafka import has_topic
 from streams.local.part import source_root
 
 Say = Callable[[str], None]
+_DISTRIBUTION, _EXAMPLE = "sluice-llm", "sluice.yaml"
 
 
 def example() -> Path:
-    """The configuration that ships with Sluice."""
-    for root in (source_root() / "config", Path(sys.prefix) / "share" / "sluice"):
-        if (path := root / "sluice.yaml").is_file():
+    """The configuration that ships with Sluice: in its source, or among the files of what was installed."""
+    if (path := source_root() / "config" / _EXAMPLE).is_file():
+        return path
+    for file in importlib.metadata.files(_DISTRIBUTION) or []:
+        if file.name == _EXAMPLE and (path := Path(str(file.locate())).resolve()).is_file():
             return path
     raise NotFound("the example configuration isn't installed", "say which file with --config")
 
@@ -53,7 +56,7 @@ async def wanted(place: Where, file: Path | None, earlier_model_url: str | None)
         return load(file, place)
     found = await active(place.brokers) if await has_topic(place.brokers, names.CONFIG) else None
     if found is None:
-        return load(example(), place)
+        return load(example(), place, {"SLUICE_MODEL_URL": NO_MODEL_URL})
     config = found[1]
     if earlier_model_url and place.model_url and earlier_model_url != place.model_url:
         moved = config.to_json().decode().replace(earlier_model_url, place.model_url)

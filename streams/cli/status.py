@@ -8,13 +8,17 @@ from schemas import names
 from schemas.config import Config
 from streams import supervisor as sv
 from streams.cli import output
+from streams.cli.clickhouse import ClickHouse
 from streams.cli.configuration import active
 from streams.cli.connect import Where, where
 from streams.cli.failure import Failure, Unwanted, translate
 from streams.cli.kafka import has_topic
 from streams.cli.lags import lags
 from streams.cli.lifecycle import is_ready
+from streams.cli.proof import Found, settled
 from streams.local.stack import Stack
+
+_QUIET_S, _PROOF_S = 8, 60
 
 
 @dataclass(frozen=True)
@@ -26,27 +30,53 @@ class WorkerStatus:
     lag: int | None
 
 
-async def show(as_json: bool) -> None:
-    """`sluice status`. Raises Unwanted where a part or worker isn't ready."""
+async def show(as_json: bool, prove: bool = False) -> None:
+    """`sluice status`. Raises Unwanted where a part or worker isn't ready, or the proof doesn't hold."""
     place = where()
     parts = await asyncio.to_thread(Stack(place.home, place.settings.cache_dir).status)
     behind, version, problem = await _kafka_view(place)
     workers = await _workers(place, behind)
+    found = await _proof(place) if prove and problem is None else None
     if as_json:
         output.emit(
             {
                 "home": str(place.home),
+                "brokers": place.brokers,
+                "registry_url": place.registry_url,
+                "clickhouse_url": place.clickhouse_url,
                 "configuration": version,
                 "parts": [_part_fields(p) for p in parts],
                 "workers": [_worker_fields(w) for w in workers],
                 "lag": behind,
                 "problem": problem.message if problem else None,
+                **({"proof": _proof_fields(found)} if found else {}),
             }
         )
     else:
         _print(place, parts, workers, behind, version, problem)
-    if problem or not all(p.ready for p in parts) or not workers or not all(w.ready for w in workers):
+        if found is not None:
+            _print_proof(found)
+    holds = found is None or found.hold
+    ready = all(p.ready for p in parts) and bool(workers) and all(w.ready for w in workers)
+    if problem or not ready or not holds:
         raise Unwanted
+
+
+async def _proof(place: Where) -> Found:
+    async with ClickHouse(place) as clickhouse:
+        return await settled(place, clickhouse, _QUIET_S, _PROOF_S)
+
+
+def _proof_fields(found: Found) -> dict[str, Any]:
+    counts = dict(zip(("accepted", "terminal", "in_clickhouse"), found.counts(), strict=True))
+    return {**counts, "open": found.open, "holds": found.hold, "wrong": found.differences()}
+
+
+def _print_proof(found: Found) -> None:
+    output.say(found.line(), output.GOOD if found.hold else output.BAD)
+    if found.open:
+        output.say(f"{found.open} requests are open still: their ids are among those below", output.MEH)
+    output.say_ids(found.differences())
 
 
 async def stage_lags(place: Where, config: Config) -> dict[str, int]:

@@ -5,12 +5,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from streams.cli.output import moment
+
 Fields = Mapping[str, Any]
 
+NOT_BEFORE: Final = "not before"
+REPLY_TO: Final = "reply topic"
+_FAR_MS: Final = 10**14  # times beyond the year 5138 are given by mistake, and Python can't tell them all
 ENDS: Final = frozenset({"succeeded", "failed", "rejected", "expired", "cancelled"})
-_RANKS: Final = {"route": 0, "call": 1, "usage": 2, "result": 3, "dead letter": 4}
+_STAGES: Final = ("request", "classify", "route", "call", "usage", "result", "relay", "dead letter", "now")
 # Within one millisecond: what comes first in a request's life.
-_FIRST: Final = ("accepted", "started")
+_FIRST: Final = ("published", "classified", "accepted", "started")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Step:
     @property
     def order(self) -> tuple[int, int, int]:
         """Sorts steps into the order of a request's life."""
-        return self.at, 0 if self.what in _FIRST else 1, _RANKS[self.stage]
+        return self.at, 0 if self.what in _FIRST else 1, _STAGES.index(self.stage)
 
     @property
     def text(self) -> str:
@@ -50,6 +55,14 @@ def complete(steps: list[Step]) -> bool:
     return attempts <= settled
 
 
+def published(row: Fields) -> Step:
+    """The publication, as the audit of the acceptance records it. Kafka's time, not the publisher's."""
+    known = _details(row)
+    lies = "-".join(str(known.get(f"source_{k}")) for k in ("topic", "partition", "offset"))
+    told = {"place": lies if known.get("source_topic") else None}
+    return Step(row["accepted_at"], "request", "published", _known(told))
+
+
 def audit(row: Fields) -> Step:
     """A decision."""
     told = {
@@ -58,8 +71,11 @@ def audit(row: Fields) -> Step:
         "": row["reason"],
         "by": _operator(row["actor"]),
     }
+    known = _details(row)
     if row["action"] == "accepted":
-        told |= _accepted(row["details"])
+        told |= {"why": known.get("why"), "deadline": _moment(known.get("deadline_at"))}
+    elif row["action"] == "retried":
+        told |= {NOT_BEFORE: _moment(known.get("not_before"))}
     return Step(row["at"], "route", row["action"], _known({"status": row["status"], **told}))
 
 
@@ -67,15 +83,16 @@ def _operator(actor: str) -> str | None:
     return actor if actor.startswith("operator") else None
 
 
-def _accepted(details: str) -> dict[str, Any]:
+def _details(row: Fields) -> dict[str, Any]:
     try:
-        known = json.loads(details)
+        known = json.loads(row["details"])
     except ValueError:
         return {}
-    if not isinstance(known, dict):
-        return {}
-    at = "-".join(str(known.get(f"source_{k}")) for k in ("topic", "partition", "offset"))
-    return {"from": at if known.get("source_topic") else None, "why": known.get("why")}
+    return known if isinstance(known, dict) else {}
+
+
+def _moment(ms: object) -> str | None:
+    return moment(ms) if isinstance(ms, int) and abs(ms) < _FAR_MS else None
 
 
 def attempt(row: Fields) -> Step:
@@ -99,7 +116,8 @@ def result(row: Fields) -> Step:
     told = {"model": row["model"], "attempts": row["attempts"], "error": row["error_class"]}
     told |= {"": row["error_message"], "finish": row["finish_reason"], "counts": row["original_request_id"]}
     took = (row["completed_at"] - row["accepted_at"]) / 1000
-    return Step(row["completed_at"], "result", row["status"], _known({**told, "after": f"{took:.3f} s"}))
+    told |= {"after": f"{took:.3f} s", REPLY_TO: row["reply_topic"]}
+    return Step(row["completed_at"], "result", row["status"], _known(told))
 
 
 def dead_letter(row: Fields) -> Step:
@@ -114,6 +132,11 @@ def _known(told: dict[str, Any]) -> dict[str, Any]:
 _OF_REQUEST: Final = "WHERE request_id = {id:String} AND tenant = {tenant:String}"
 
 QUERIES: Final[dict[str, tuple[Callable[[Fields], Step], str]]] = {
+    "published": (
+        published,
+        f"SELECT toUnixTimestamp64Milli(a.accepted_at) AS accepted_at, details FROM audit AS a {_OF_REQUEST} "
+        "AND action = 'accepted' AND accepted_at IS NOT NULL",
+    ),
     "audit": (
         audit,
         "SELECT toUnixTimestamp64Milli(a.at) AS at, action, actor, status, model, reason, attempt, details "
@@ -135,14 +158,14 @@ QUERIES: Final[dict[str, tuple[Callable[[Fields], Step], str]]] = {
         result,
         "SELECT toUnixTimestamp64Milli(r.completed_at) AS completed_at, "
         "toUnixTimestamp64Milli(r.accepted_at) AS accepted_at, "
-        "status, model, attempts, error_class, error_message, finish_reason, '' AS original_request_id "
+        "status, model, attempts, error_class, error_message, finish_reason, '' AS original_request_id, reply_topic "
         f"FROM results AS r {_OF_REQUEST}",
     ),
     "result_notices": (
         result,
         "SELECT toUnixTimestamp64Milli(n.noticed_at) AS completed_at, "
         "toUnixTimestamp64Milli(n.accepted_at) AS accepted_at, kind AS status, '' AS model, 0 AS attempts, "
-        "'' AS error_class, error_message, '' AS finish_reason, original_request_id "
+        "'' AS error_class, error_message, '' AS finish_reason, original_request_id, '' AS reply_topic "
         f"FROM result_notices AS n {_OF_REQUEST}",
     ),
     "dead_letters": (

@@ -5,7 +5,7 @@ hold the request are read.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,9 +19,12 @@ from streams.cli.clickhouse import ClickHouse
 from streams.cli.connect import Where, where
 from streams.cli.control import tenant_of
 from streams.cli.events import fields_of, headers_of, open_codec
-from streams.cli.failure import Ambiguous, Failure, NotFound
+from streams.cli.failure import Ambiguous, Failure, NotFound, translate
 from streams.cli.kafka import Span, read
 from streams.cli.steps import Step
+from streams.cli.trace_kafka import more
+
+_WIDTH = 240
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,20 @@ async def tell(request_id: str, tenant: str | None, as_json: bool) -> None:
             told = fresh
     if told is None or not told.steps:
         raise NotFound(f"nothing is known of request {request_id}", why_not or "check the id, and --tenant")
+    if told.tenant is not None:
+        told = replace(told, steps=steps.in_order([*told.steps, *await _more(place, request_id, told)]))
     _print(request_id, told, as_json)
+
+
+async def _more(place: Where, request_id: str, told: Told) -> list[Step]:
+    """What only Kafka tells."""
+    try:
+        return await more(place, request_id, told.tenant or "", told.steps)
+    except Exception as error:
+        if translate(error) is None:
+            raise
+        output.note("Kafka doesn't answer: when it was classified, copied, and why it waits isn't told")
+        return []
 
 
 async def from_clickhouse(
@@ -77,8 +93,6 @@ async def _from_topics_or_none(
     try:
         return await from_topics(place, request_id, tenant)
     except Exception as error:
-        from streams.cli.failure import translate
-
         if needed or translate(error) is None:
             raise
         output.note("Kafka doesn't answer: this is what ClickHouse has so far")
@@ -108,7 +122,10 @@ async def from_topics(place: Where, request_id: str, tenant: str | None) -> Told
                 if tenant is not None and owner not in (tenant, None):
                     continue
                 tenant = tenant or owner
-                found.append(make(fields_of(event)))
+                fields = fields_of(event)
+                found.append(make(fields))
+                if isinstance(event, AuditEvent) and event.action == "accepted" and event.accepted_at is not None:
+                    found.append(steps.published(fields))
     return Told(tenant, steps.in_order(found), "Kafka's topics")
 
 
@@ -132,14 +149,14 @@ async def _events(
 def _print(request_id: str, told: Told, as_json: bool) -> None:
     if as_json:
         for step in told.steps:
-            fields = {("text" if k == "" else k): v for k, v in step.details.items()}
+            fields = {k.replace(" ", "_") or "text": v for k, v in step.details.items()}
             output.emit(
                 {"at": step.at, "stage": step.stage, "what": step.what, "source": told.source, **fields}
             )
         return
     first = told.steps[0].at
     rows = [
-        (output.clock(s.at), f"+{(s.at - first) / 1000:.3f} s", s.stage, s.what, output.short(s.text, 140))
+        (output.clock(s.at), f"+{(s.at - first) / 1000:.3f} s", s.stage, s.what, output.short(s.text, _WIDTH))
         for s in told.steps
     ]
     output.table(

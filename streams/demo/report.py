@@ -5,6 +5,7 @@ from typing import Any, Final
 from schemas.records import ResultEvent
 from streams.cli import output
 from streams.cli.clickhouse import ClickHouse
+from streams.cli.program import program
 
 _BY_MODEL: Final = """
 SELECT tenant, if(model = '', '(none)', toString(model)) AS model_id, count() AS requests,
@@ -95,19 +96,20 @@ def show_answers(answers: dict[str, ResultEvent]) -> None:
 
 
 def show_next(home: str, running: bool, an_id: str) -> None:
-    """How to go on."""
+    """How to go on, in commands that this shell understands."""
+    sluice = program()
     first = "it keeps running; end it with" if running else "keep it running"
     lines = [
-        (first, "sluice down" if running else "sluice up"),
-        ("ask ClickHouse", 'sluice query "SELECT status, count() FROM results GROUP BY status"'),
-        ("one request's story", f"sluice trace {an_id}"),
-        ("send one yourself", 'sluice submit "Say hello" --tenant acme-lending --wait'),
-        ("see what was refused", "sluice dead-letters list"),
+        (first, "down" if running else "up"),
+        ("ask ClickHouse", 'query "SELECT status, count() FROM results GROUP BY status"'),
+        ("one request's story", f"trace {an_id}"),
+        ("send one yourself", 'submit "Say hello" --tenant acme-lending --wait'),
+        ("see what was refused", "dead-letters list"),
     ]
     output.say("what next", "bold")
     for what, command in lines:
-        output.say(f"  {what:<30} {command}")
+        output.say(f"  {what:<30} {sluice} {command}")
     if not running:
         output.say(
-            f"all data stays in {home}: `sluice up` opens it again, and then the commands above work", "dim"
+            f"all data stays in {home}: `{sluice} up` opens it again, and then the commands above work", "dim"
         )

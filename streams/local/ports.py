@@ -1,10 +1,16 @@
 """Chooses TCP ports on loopback."""
 
+import contextlib
+import fcntl
 import random
 import socket
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+from typing import Final
 
 HOST = "127.0.0.1"
+WELL_KNOWN: Final = {"kafka.broker": 9092, "registry.http": 8081, "clickhouse.http": 8123}
+"""Where documents and other programs expect a part; by part and role."""
 # Below what systems hand to outgoing connections: a port kept for the next start is likely to be free then.
 _RANGE = range(20_000, 32_000)
 
@@ -28,3 +34,23 @@ def choose(taken: Container[int] = ()) -> int:
         if port not in taken and is_free(port):
             return port
     raise OSError(f"no free port between {_RANGE.start} and {_RANGE.stop}: end what listens there")
+
+
+@contextlib.contextmanager
+def reserved(wanted: Iterable[int], directory: Path) -> Iterator[set[int]]:
+    """Those of `wanted` that are free and that no other start of this user is about to take.
+
+    They stay reserved, by locks on files in `directory`, until the context ends: by then what took them listens.
+    Two stacks that start at once would else both find a well-known port free, and one take the other's part for
+    its own.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    got: set[int] = set()
+    with contextlib.ExitStack() as locks:
+        for port in wanted:
+            lock = locks.enter_context((directory / f"port-{port}.lock").open("ab"))
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if is_free(port):
+                    got.add(port)
+        yield got

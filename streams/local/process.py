@@ -103,6 +103,11 @@ def start(
 
     child = _from_lasting_thread(spawn) if die_with_parent else spawn()
     _reap_later(child)
+    return _locked_by(child, command, pid_file, log)
+
+
+def _locked_by(child: subprocess.Popen[bytes], command: Sequence[str], pid_file: Path, log: Path) -> Process:
+    """The process of `child` once it holds its pid file. Raises ProcessFailed where it never does."""
     deadline = time.monotonic() + _SPAWN_S
     while time.monotonic() < deadline:
         if child.poll() is not None:

@@ -52,13 +52,24 @@ class PartStatus:
 
 
 class Stack:
-    """The parts of one home directory. `cache` holds the fetched packages and may serve many homes."""
+    """The parts of one home directory. `cache` holds the fetched packages and may serve many homes.
+
+    A part that starts takes the port that it had, where that is free. With `well_known` it takes the one that
+    documents name (`ports.WELL_KNOWN`), where that is free, before any other.
+    """
 
     def __init__(
-        self, home: Path, cache: Path, *, die_with_parent: bool = False, tool: Tool | None = None
+        self,
+        home: Path,
+        cache: Path,
+        *,
+        die_with_parent: bool = False,
+        tool: Tool | None = None,
+        well_known: bool = False,
     ) -> None:
         self.home = home.resolve()
         self._packages = Packages(cache.resolve(), tool=tool)
+        self._well_known = well_known
         self._die_with_parent = die_with_parent
         self._state_lock = threading.Lock()
 
@@ -142,19 +153,20 @@ class Stack:
 
     def _start(self, part: Part, say: Progress) -> None:
         for attempt in range(1, _TRIES + 1):
-            part = replace(part, ports=self._ports_for(part))
-            self._remember(part, None)
-            begun = time.monotonic()
-            try:
-                running = part.start()
-                self._remember(part, running)
-                part.wait_ready(running)
-            except ProcessFailed:
-                part.stop()
-                if attempt == _TRIES or all(ports.is_free(p) for p in part.ports.values()):
-                    raise
-                say(f"{part.title}: a port was taken meanwhile; trying others")
-                continue
+            with ports.reserved(self._hoped_for(part), self._packages.cache) as ours:
+                part = replace(part, ports=self._ports_for(part, ours))
+                self._remember(part, None)
+                begun = time.monotonic()
+                try:
+                    running = part.start()
+                    self._remember(part, running)
+                    part.wait_ready(running)
+                except ProcessFailed:
+                    part.stop()
+                    if attempt == _TRIES or all(ports.is_free(p) for p in part.ports.values()):
+                        raise
+                    say(f"{part.title}: a port was taken meanwhile; trying others")
+                    continue
             say(f"{part.title}: ready at {part.url()} after {time.monotonic() - begun:.1f} s")
             return
 
@@ -166,16 +178,25 @@ class Stack:
             return False
         return True
 
-    def _ports_for(self, part: Part) -> dict[str, int]:
-        """The ports it had, where they are free, else new ones that no other part of this home has."""
+    def _hoped_for(self, part: Part) -> set[int]:
+        """The well-known ports that the part would take, were they free."""
+        known = {role: port for role in part.roles if (port := ports.WELL_KNOWN.get(f"{part.name}.{role}"))}
+        return {port for role, port in known.items() if self._well_known or part.ports.get(role) == port}
+
+    def _ports_for(self, part: Part, reserved: set[int]) -> dict[str, int]:
+        """Its well-known ports of `reserved`, else those it had where they are free, else new ones.
+
+        No port is another part's of this home, and no well-known port is taken that isn't reserved.
+        """
         chosen: dict[str, int] = {}
         with self._state_lock:
             state = State.load(self._state_file)
-            reserved = {p for name, e in state.parts.items() if name != part.name for p in e.ports.values()}
+            taken = {p for name, e in state.parts.items() if name != part.name for p in e.ports.values()}
             for role in part.roles:
-                port = part.ports.get(role)
-                if port is None or not ports.is_free(port):
-                    port = ports.choose(reserved | set(chosen.values()))
+                known = ports.WELL_KNOWN.get(f"{part.name}.{role}")
+                port = known if known in reserved - taken else part.ports.get(role)
+                if port is None or (port == known and port not in reserved - taken) or not ports.is_free(port):
+                    port = ports.choose(taken | set(chosen.values()))
                 chosen[role] = port
             return chosen
 

@@ -87,7 +87,7 @@ class Rig:
                     "mock": {"provider": "mock", "limits": {"concurrency": 500}, **model},
                     "slow": {"provider": "slow", **slow, **model},
                 },
-                "topics": {"partitions": int(__import__("os").environ.get("EXP_PARTITIONS", "4"))},
+                "topics": {"partitions": 4},
                 "tenants": {f"tenant-{i}": {} for i in range(6)},
                 "routes": [{"models": ["mock"]}],
             }

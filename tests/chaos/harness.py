@@ -17,7 +17,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.outbox.kafka import POSITION_KEY
+from streams.outbox.kafka import POSITION_KEY, position_of
 
 SESSION_S = 6.0
 
@@ -160,6 +160,29 @@ async def wait_for_output(topics: Topics, count: int, within_s: float) -> None:
             assert time.monotonic() < deadline, f"{count - len(seen)} of {count} ids never came out"
             for batch in (await reader.getmany(timeout_ms=300)).values():
                 seen.update(m.key for m in batch)
+    finally:
+        await reader.stop()
+
+
+async def wait_until_consumed(topics: Topics, within_s: float) -> None:
+    """Until the workers' committed positions are at the input's end. Raises AssertionError with what is left."""
+    inputs = [TopicPartition(topics.name("in"), p) for p in range(topics.partitions)]
+    states = [TopicPartition(topics.name("state"), p) for p in range(topics.partitions)]
+    reader = AIOKafkaConsumer(bootstrap_servers=topics.brokers, isolation_level="read_committed")
+    await reader.start()
+    try:
+        ends = await reader.end_offsets(inputs)
+        reader.assign(states)
+        await reader.seek_to_beginning(*states)
+        left = {tp.partition: end for tp, end in ends.items()}
+        deadline = time.monotonic() + within_s
+        while any(left.values()):
+            assert time.monotonic() < deadline, f"{sum(left.values())} records left after {within_s} s"
+            for tp, batch in (await reader.getmany(timeout_ms=300)).items():
+                for message in batch:
+                    if message.key == POSITION_KEY:
+                        position = position_of(message.value) or 0
+                        left[tp.partition] = ends[inputs[tp.partition]] - position
     finally:
         await reader.stop()
 

@@ -60,11 +60,15 @@ async def test_a_crash_between_started_and_the_call(pipeline: Pipeline, prefix: 
     assert f"{settled.attempt_id}.1" in calls and f"{unknown.attempt_id}.1" not in calls
     assert await calls_of(pipeline, prefix) == {event.prompt: 1}
     told = [(s["stage"], s["what"], s.get("attempt")) for s in await pipeline.trace(event.tenant, event.id)]
+    assert event.reply_topic is not None
     assert sorted(told, key=str) == [
         ("call", "done", 1),
         ("call", "done", 2),
         ("call", "started", 1),
         ("call", "started", 2),
+        ("classify", "classified", None),
+        ("relay", "copied", None),
+        ("request", "published", None),
         ("result", "succeeded", None),
         ("route", "accepted", None),
         ("route", "finalised", 2),

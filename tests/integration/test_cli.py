@@ -1,5 +1,6 @@
 """The `sluice` command as a user has it: an installation of its own, from `up` to `down`."""
 
+import asyncio
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from streams import supervisor as sv
 from streams.cli.connect import where
+from streams.cli.kafka import Record, write
 from streams.cli.main import main
 from streams.local import process
 from streams.settings import child_environment, get_settings
@@ -41,7 +43,9 @@ class Sluice:
 
     @property
     def env(self) -> dict[str, str]:
-        return child_environment(SLUICE_HOME=str(self.home), COLUMNS="200")
+        return child_environment(
+            SLUICE_HOME=str(self.home), SLUICE_WELL_KNOWN_PORTS="false", COLUMNS="200"
+        )
 
     def run(self, *arguments: str, code: int = 0, stdin: str | None = None) -> Done:
         """Run a command, in this process unless it starts or ends others; its end must be `code`."""
@@ -141,11 +145,32 @@ def test_a_file_is_answered_line_by_line_and_seen_everywhere(sluice: Sluice, tmp
     assert [u["attempt"] for u in usage] == [1]
     # The repeats' notices are steps too, and land when they land.
     until(lambda: all(stored(sluice, t) == 21 for t in ("requests", "results", "result_notices", "duplicates")))
-    steps = [(s["stage"], s["what"]) for s in sluice.json("trace", "file-3")]
-    assert steps[:3] == [("route", "accepted"), ("call", "started"), ("call", "done")]
+    told = sluice.json("trace", "file-3")
+    steps = [(s["stage"], s["what"]) for s in told]
+    assert steps[:5] == [
+        ("request", "published"),
+        ("classify", "classified"),
+        ("route", "accepted"),
+        ("call", "started"),
+        ("call", "done"),
+    ]
+    assert told[0]["at"] <= told[1]["at"] <= told[2]["at"]
+    assert told[0]["place"].startswith("llm.requests-")
     assert {("usage", "succeeded"), ("route", "finalised"), ("result", "succeeded")} <= set(steps)
     by_topics = sluice.json("trace", "file-3", "--tenant", "acme-lending")
     assert len(by_topics) == len(steps)
+
+
+def test_a_copy_on_the_reply_topic_is_part_of_the_story(sluice: Sluice) -> None:
+    line = {"id": "copied-1", "tenant": "borealis-bank", "model": "echo", "prompt": "x"}
+    line["reply_topic"] = "borealis.chat.replies"
+    sluice.run("submit", "--file", "-", "--wait", stdin=json.dumps(line))
+
+    def last_step() -> dict[str, Any]:
+        return sluice.json("trace", "copied-1", "--tenant", "borealis-bank")[-1]
+
+    until(lambda: last_step()["what"] == "copied")
+    assert last_step()["to"].startswith("borealis.chat.replies-")
 
 
 def stored(sluice: Sluice, table: str) -> int:
@@ -183,6 +208,12 @@ def test_a_paused_model_waits_and_a_cancel_ends_it(sluice: Sluice) -> None:
         [cancelled] = sluice.json("cancel", "paused-1", "--tenant", "acme-lending", "--wait")
         assert cancelled["status"] == "cancelled"
         assert not sluice.json("tail", "results", "--all", "--no-follow", "--request", "paused-2")
+        waits = sluice.json("trace", "paused-2", "--tenant", "acme-lending")[-1]
+        assert (waits["stage"], waits["what"]) == ("now", "waits")
+        assert "model echo is paused since" in waits["text"] and "(a test)" in waits["text"]
+        [open_] = sluice.json("status", "--proof", code=1)
+        assert open_["proof"]["wrong"] == {"accepted, no terminal result": ["paused-2 (acme-lending)"]}
+        assert open_["proof"]["open"] == 1 and not open_["proof"]["holds"]
     finally:
         sluice.run("resume", "echo")
     until(lambda: _status_of(sluice, "paused-2") == ["succeeded"])
@@ -222,6 +253,28 @@ def test_dead_letters_are_listed_shown_redriven_and_discarded(sluice: Sluice, tm
             <= {a["action"] for a in sluice.json("tail", "audit", "--all", "--no-follow")}
         )
     )
+
+
+async def test_what_is_no_letter_hides_no_letter(sluice: Sluice) -> None:
+    [status] = await asyncio.to_thread(sluice.json, "status")
+    await write(status["brokers"], [Record("llm.dead-letters", b"no letter at all")])
+    listed = await asyncio.to_thread(sluice.json, "dead-letters", "list", "--all")
+    [strange] = [x["id"] for x in listed if x["reason"] == "unreadable_letter"]
+    assert len(listed) > 1
+    [shown] = await asyncio.to_thread(sluice.json, "dead-letters", "show", strange)
+    assert (shown["value"], shown["state"]) == ("no letter at all", "open")
+    await asyncio.to_thread(sluice.run, "dead-letters", "redrive", strange, code=7)
+    await asyncio.to_thread(sluice.run, "dead-letters", "discard", strange)
+    open_ = await asyncio.to_thread(sluice.json, "dead-letters", "list")
+    assert strange not in [x["id"] for x in open_]
+
+
+def test_every_number_is_proved_while_nothing_is_open(sluice: Sluice) -> None:
+    [status] = sluice.json("status", "--proof")
+    proof = status["proof"]
+    assert proof["holds"] and proof["wrong"] == {} and proof["open"] == 0
+    assert proof["accepted"] == proof["terminal"] == proof["in_clickhouse"] > 20
+    assert f"accepted {proof['accepted']} = terminal" in sluice.run("status", "--proof").stdout
 
 
 def test_queries_only_read(sluice: Sluice) -> None:
@@ -338,4 +391,6 @@ def test_an_interrupted_demo_leaves_nothing_running_and_loses_nothing(sluice: Sl
     [end] = sluice.json("demo", "--requests", "12")
     assert end["holds"], end["wrong"]
     assert end["accepted"] > 12 + 17  # what was accepted before, by the interrupted run too, is among them
+    assert end["first_answer_s"] > 0
+    print(f"second run: first answer after {end['first_answer_s']} s of {end['seconds']} s")
     assert pids(sluice) == []

@@ -1,6 +1,6 @@
 """The publishers of `examples/publishers` as their readers run them; each event is decoded by our codec.
 
-The Java and Go programs are built and run where their toolchain is installed.
+The Java and Go programs are built and run where their toolchain is installed, and skipped by name elsewhere.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,11 +24,22 @@ PUBLISHERS = Path(__file__).parents[2] / "examples" / "publishers"
 COMMANDS: dict[str, list[list[str]]] = {
     "python_confluent": [[sys.executable, "publish.py"]],
     "python_aiokafka": [[sys.executable, "publish.py"]],
+    "java": [["mvn", "-q", "-B", "package"], ["java", "-jar", "target/publish.jar"]],
+    "go": [["go", "build", "-o", "publish", "."], ["./publish"]],
 }
-if shutil.which("mvn") and shutil.which("java"):
-    COMMANDS["java"] = [["mvn", "-q", "-B", "package"], ["java", "-jar", "target/publish.jar"]]
-if shutil.which("go"):
-    COMMANDS["go"] = [["go", "build", "-o", "publish", "."], ["./publish"]]
+TOOLS = {"java": ("mvn", "java"), "go": ("go",)}
+
+
+def programs() -> list[Any]:
+    """Every program; one whose toolchain isn't installed is skipped by name, which the summary shows."""
+    lacks = {name: [t for t in TOOLS.get(name, ()) if shutil.which(t) is None] for name in COMMANDS}
+    why = "the {} publisher isn't tried: {} isn't installed"
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(bool(tools), reason=why.format(name, ", ".join(tools))))
+        for name, tools in lacks.items()
+    ]
+
+
 BUILD_S = 540
 
 
@@ -47,7 +59,7 @@ async def run(command: list[str], folder: Path) -> str:
 
 
 @pytest.mark.timeout(BUILD_S + 60)
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", programs())
 async def test_a_publisher_publishes_what_sluice_reads(
     name: str, kafka_brokers: str, registry_url: str, admin: Admin, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -81,4 +93,13 @@ def test_the_table_of_programs_names_each() -> None:
     table = (PUBLISHERS / "README.md").read_text()
     folders = {path.name for path in PUBLISHERS.iterdir() if path.is_dir()}
     assert folders == set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
-    assert {"python_confluent", "python_aiokafka"} <= set(COMMANDS)
+    assert folders == set(COMMANDS)
+
+
+def test_a_missing_toolchain_skips_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool in ("go", "mvn") else f"/bin/{tool}")
+    skipped = {p.values[0]: m.kwargs["reason"] for p in programs() for m in p.marks if m.args[0]}
+    assert skipped == {
+        "java": "the java publisher isn't tried: mvn isn't installed",
+        "go": "the go publisher isn't tried: go isn't installed",
+    }

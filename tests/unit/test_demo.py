@@ -1,12 +1,16 @@
 """What the demo publishes is what the issue asks for, and what it expects follows from that."""
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from schemas.codec import Codec
 from schemas.records import RequestEvent, ResultEvent
 from schemas.registry import SchemaStore, UnknownSchemaId
 from schemas.signals import Invalid
 from streams.config_file import load_config
+from streams.demo import report
 from streams.demo.requests import REPLY_TOPIC, TENANTS, plan
 from streams.demo.run import _surprises, expected
 from streams.demo.watch import Seen
@@ -71,6 +75,19 @@ def test_what_is_missing_or_ended_otherwise_is_named() -> None:
     assert _surprises(planned, seen) == {"ended otherwise than planned": [f"{first} failed"]}
     seen.dead_letters.pop()
     assert "dead letters missing" in _surprises(planned, seen)
+
+
+def test_the_next_steps_are_commands_of_this_very_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv" / "bin" / "sluice"), "demo"])
+    monkeypatch.setenv("PATH", "/nonexistent")
+    report.show_next("/home", False, "demo-1")
+    told = capsys.readouterr().out
+    for command in ("up", "query", "trace demo-1", "submit", "dead-letters list"):
+        assert f" .venv/bin/sluice {command}" in told
+    assert "`.venv/bin/sluice up` opens it again" in told
 
 
 def test_requests_of_others_are_not_counted() -> None:

@@ -50,12 +50,24 @@ def down(
     take_down(workers_only=workers_only, as_json=as_json)
 
 
-def status(as_json: Json = False) -> None:
-    """Show each part and worker: up, ready, restarts, lag."""
+def status(
+    proof: Annotated[
+        bool,
+        typer.Option(
+            "--proof",
+            help="Also compare accepted, terminal and stored requests, by number and id. Reads whole topics.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show each part and worker: up, ready, restarts, lag.
+
+    With --proof, exit code 1 also where a request is missing somewhere, or is there twice.
+    """
     from streams.cli.commands.common import run
     from streams.cli.status import show
 
-    run(show(as_json))
+    run(show(as_json, proof))
 
 
 def doctor(as_json: Json = False) -> None:

@@ -91,7 +91,7 @@ ACCEPTED = {
 def test_a_publication_is_told_by_its_place_and_kafka_s_time() -> None:
     step = steps.published({"accepted_at": 7, "details": json.dumps(ACCEPTED)})
     assert (step.at, step.stage, step.what) == (7, "request", "published")
-    assert step.details == {"at": "llm.requests-2-9"}
+    assert step.details == {"place": "llm.requests-2-9"}
     together = steps.in_order([audit("accepted", 7), Step(7, "classify", "classified"), step])
     assert [s.what for s in together] == ["published", "classified", "accepted"]
 
