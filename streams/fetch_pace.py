@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
-GATHER_MS: Final = 8
+GATHER_MS: Final = 12
 GATHER_BYTES: Final = 64 * 1024
 QUIET_MS: Final = 250
 

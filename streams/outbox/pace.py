@@ -14,7 +14,7 @@ _BUSY_S = 0.2
 class Pace:
     """At most about `per_second` transactions a second, shared by the partitions that are busy now."""
 
-    def __init__(self, per_second: float = 200, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_second: float = 100, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second, self._clock = per_second, clock
         self._began: dict[int, float] = {}
 
