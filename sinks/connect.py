@@ -30,6 +30,7 @@ def connect(options: Options) -> AIOKafkaConsumer:
         auto_offset_reset="none",  # a position is the ledger's word; what Kafka has deleted is an error
         session_timeout_ms=options.session_timeout_ms,
         heartbeat_interval_ms=options.session_timeout_ms // 4,
+        metadata_max_age_ms=30_000,  # a topic that was made a moment ago may be missing at first
         max_poll_interval_ms=2**31 - 1,  # a store that is away is waited for, however long
         fetch_max_bytes=4 * 1024 * 1024,
         max_partition_fetch_bytes=1024 * 1024,

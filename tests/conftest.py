@@ -4,6 +4,7 @@ A part that can't start fails the tests that need it: nothing is skipped. With `
 a running stack are used (started there if need be, and left running) instead of the session's own.
 """
 
+import asyncio
 import random
 import shutil
 import uuid
@@ -153,6 +154,13 @@ class Admin:
         for topic, code, *message in response.topic_errors:
             if code:
                 raise for_code(code)(f"{topic}: {message}")
+        while not await self._known(names):
+            await asyncio.sleep(0.02)
+
+    async def _known(self, names: tuple[str, ...]) -> bool:
+        """Whether metadata tell of the topics and their leaders: the broker answers a creation a moment earlier."""
+        found = await self.client.describe_topics(list(names))
+        return all(not t["error_code"] and all(p["leader"] >= 0 for p in t["partitions"]) for t in found)
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class Relay:
             auto_offset_reset="none",  # a position that Kafka has deleted or forgotten is never skipped silently
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=max(500, settings.session_timeout_ms // 4),
+            metadata_max_age_ms=30_000,  # a topic that was made a moment ago may be missing at first
             max_poll_interval_ms=2**31 - 1,  # a schema registry that is away is waited for, however long
             max_partition_fetch_bytes=settings.max_bytes,
         )
