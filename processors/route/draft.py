@@ -119,7 +119,6 @@ class Draft:
         mark: str = "",
     ) -> None:
         """Audit a decision. `model`: else the last attempt's. `mark` tells apart events of one action and attempt."""
-        echo = record.echo
         event = AuditEvent(
             event_id=ids.event_id(record.tenant, record.request_id, f"audit.{action}{mark}", attempt or 0),
             tenant=record.tenant,
@@ -138,12 +137,12 @@ class Draft:
             accepted_at=record.accepted_at,
             lane=record.lane,
             task_type=record.task_type,
-            application=echo.application,
-            user=echo.user,
+            application=record.echo.application,
+            user=record.echo.user,
             session_id=record.session_id,
-            purpose=echo.purpose,
-            data_classes=echo.data_classes,
-            metadata=echo.metadata,
+            purpose=record.echo.purpose,
+            data_classes=record.echo.data_classes,
+            metadata=record.echo.metadata,
         )
         self.audit(event)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from schemas import ids, names
 from schemas.codec import Codec
 from schemas.config import Config
+from schemas.letters import truncated
 from schemas.records import AuditEvent, ClassifiedRequest, Control, DeadLetter, Outcome, ResultEvent
 from schemas.signals import Invalid
 from streams.cli import output
@@ -20,7 +21,6 @@ from streams.cli.events import open_codec
 from streams.cli.failure import BadInput, Refused, TimedOut
 from streams.cli.kafka import Record, Span, read, require_topics, write
 from streams.cli.letters import find, states
-from streams.dead_letters import truncated
 
 _WAIT_S = 60
 _CLOCKS_DIFFER_MS = 60_000

@@ -4,11 +4,12 @@ import pytest
 
 from schemas import names
 from schemas.codec import Codec
+from schemas.letters import truncated
 from schemas.records import DeadLetter, Header
 from schemas.registry import SchemaStore
 from streams.cli import redrive
 from streams.cli.failure import Refused
-from streams.dead_letters import dead_letter, truncated
+from streams.dead_letters import dead_letter
 from streams.outbox.contract import Inbound
 
 CODEC = Codec(SchemaStore())

@@ -8,11 +8,12 @@ from aiohttp import ClientError
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from schemas.codec import Codec
+from schemas.letters import MOST_BYTES, truncated
 from schemas.registry import SchemaStore
 from schemas.signals import Invalid
 from sinks import queries
 from sinks.clickhouse import Access, ClickHouse
-from sinks.dead_letter import MOST_BYTES, letter
+from sinks.dead_letter import letter
 from sinks.errors import ABOUT_ROWS, translate
 from sinks.isolate import isolate
 from sinks.mapping import Mapper, decoder
@@ -21,7 +22,6 @@ from sinks.patience import Patience
 from sinks.rows import EVENT_OF_TOPIC, rows_of
 from sinks.store import LeaseOver, Refused, Row, Unavailable
 from sinks.tables import TABLES
-from streams.dead_letters import truncated
 from tests.fakes import sink_events as events
 from tests.unit.sinks.test_rows import AT
 
