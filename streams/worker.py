@@ -72,6 +72,7 @@ class _Hooks:
 
 
 def _run_faust(name: str, settings: Settings) -> None:
+    # Faust's consumer has a thread of its own: at Python's 5 ms each answer of the broker waits so long for the other.
     sys.setswitchinterval(0.0005)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()

@@ -90,7 +90,7 @@ class KafkaPartitionBroker:
     """See `PartitionBroker`.
 
     Where the input goes on is a record of the changelog, written in each transaction beside the state that it
-    belongs to. The group's committed offset follows (`Stage.commit_marks`) for those who look at lag, and counts
+    belongs to. The group's committed offset follows (`Stage.follow`) for those who look at lag, and counts
     only where the changelog has no position yet.
     """
 

@@ -69,7 +69,8 @@ async def test_isolate_stops_soon_where_the_table_refuses_whatever_comes(
     assert calls <= most
 
 
-async def test_patience_waits_for_ever_and_says_when_it_is_over() -> None:
+def watched_patience() -> tuple[Patience, list[bool], list[float]]:
+    """A patience whose waits take no time; what it told of being paused, and the seconds that it would have slept."""
     paused: list[bool] = []
     slept: list[float] = []
 
@@ -79,6 +80,12 @@ async def test_patience_waits_for_ever_and_says_when_it_is_over() -> None:
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
+
+    return Patience(Metrics(), first=0.1, most=5, sleep=sleep), paused, slept
+
+
+async def test_patience_waits_for_ever_and_says_when_it_is_over() -> None:
+    patience, paused, slept = watched_patience()
 
     failures = iter(range(50))
 
@@ -87,26 +94,16 @@ async def test_patience_waits_for_ever_and_says_when_it_is_over() -> None:
             raise Unavailable("away")
         return "done"
 
-    patience = Patience(Metrics(), first=0.1, most=5, sleep=sleep)
     assert await patience.persist(call, "x") == "done"
     assert len(slept) == 50 and slept[0] <= 0.1 and all(2.5 <= s <= 5 for s in slept[10:])
     assert paused == [True] * 50 + [False]
 
 
 async def test_an_operation_that_fails_waits_longer_though_others_succeed_meanwhile() -> None:
-    paused: list[bool] = []
-    slept: list[float] = []
-
-    class Metrics(NoMetrics):
-        def paused(self, paused_: bool) -> None:
-            paused.append(paused_)
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
+    patience, paused, slept = watched_patience()
 
     async def succeed() -> None: ...
 
-    patience = Patience(Metrics(), first=0.1, most=5, sleep=sleep)
     for _ in range(7):
         await patience.wait(Unavailable("away"), "insert")
         await patience.persist(succeed, "read")
