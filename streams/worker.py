@@ -1,7 +1,6 @@
 """Runs one stage in this process: signals, health server, and the stage itself."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -19,6 +18,7 @@ from streams import (
 from streams.health import HealthServer
 from streams.settings import Settings, get_settings
 from streams.stage import Stage
+from streams.waiting import unless
 from streams.wiring import Parts, make_parts
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ async def _run_service(name: str, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    parts = await _until(stop, make_parts(settings))
+    parts = await unless(make_parts(settings), stop)
     if parts is None:
         return
     run, ready = _service(name, settings, parts)
@@ -138,19 +138,6 @@ async def _run_service(name: str, settings: Settings) -> None:
         await health.stop()
         await parts.close()
     log.info("%s: stopped", name)
-
-
-async def _until(stop: asyncio.Event, starting: Awaitable[Parts]) -> Parts | None:
-    """The started parts, or None when `stop` was set first."""
-    task, stopped = asyncio.ensure_future(starting), asyncio.ensure_future(stop.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return None
 
 
 def _service(name: str, settings: Settings, parts: Parts) -> tuple[Service, Callable[[], bool]]:

@@ -27,9 +27,9 @@ from streams.services.relay_contract import Copy, Observer, RelaySettings, Resul
 from streams.services.relay_copies import Copies
 from streams.services.relay_partition import Partition
 from streams.services.relay_position import starting_point
-from streams.services.relay_wait import unless
 from streams.services.relay_watch import Watch
 from streams.settings import Settings
+from streams.waiting import unless
 
 log = logging.getLogger(__name__)
 _POLL_MS: Final = 200

@@ -28,6 +28,7 @@ from sinks.writer import Writer
 from streams import metrics
 from streams.crash import CrashPoint, crash_point
 from streams.settings import Settings
+from streams.waiting import unless
 
 log = logging.getLogger(__name__)
 
@@ -128,21 +129,13 @@ class SinkService:
         """The store with its tables as they must be; None when `stop` was set before ClickHouse answered."""
         store = ClickHouseStore(clickhouse)
 
-        async def prepare() -> None:
+        async def prepare() -> ClickHouseStore:
             await self._patience.persist(Migrator(clickhouse).apply, "migrate")
             await self._patience.persist(store.verify, "verify the tables")
             await self._patience.persist(store.trim, "trim the ledger")
-
-        preparing = asyncio.ensure_future(prepare())
-        stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait([preparing, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if preparing.done():
-            preparing.result()
             return store
-        preparing.cancel()
-        await asyncio.wait([preparing])
-        return None
+
+        return await unless(prepare(), stop)
 
     def _build(self, store: ClickHouseStore, producer: AIOKafkaProducer) -> SinkConsumer:
         async def send(key: bytes, value: bytes) -> None:

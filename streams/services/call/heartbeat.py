@@ -1,4 +1,4 @@
-"""How fresh this member's standing in its group is. The one place that reaches into aiokafka's coordinator.
+"""How fresh this member's standing in its group is.
 
 A call may start only while the last successful heartbeat answer is younger than half the session timeout: a
 process that was stopped and goes on can't know otherwise that its partitions have a new owner.
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer
+
+from streams.membership import Membership
 
 
 class HeartbeatWatch:
@@ -19,32 +21,19 @@ class HeartbeatWatch:
         session_timeout_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._coordinator = consumer._coordinator
-        self._original = self._coordinator._do_heartbeat
-        self._coordinator._do_heartbeat = self._beat
+        self._membership = Membership(monotonic)
+        self._membership.watch(consumer)
         self._lease_s = session_timeout_s / 2
         self._monotonic = monotonic
-        self._last_ok = float("-inf")
-
-    async def _beat(self) -> bool:
-        sent = self._monotonic()
-        answered = bool(await self._original())
-        if answered:
-            self._last_ok = max(self._last_ok, sent)
-        return answered
 
     async def confirm(self) -> None:
         """Send a heartbeat now: a new generation needn't wait for its first one."""
-        await self._beat()
-
-    def lost(self) -> None:
-        """The membership ended: stale until the next answer."""
-        self._last_ok = float("-inf")
+        await self._membership.confirm()
 
     @property
     def lease_until(self) -> float:
         """Monotonic seconds until which a call may start."""
-        return self._last_ok + self._lease_s
+        return self._membership.confirmed_at + self._lease_s
 
     @property
     def fresh(self) -> bool:
