@@ -132,13 +132,14 @@ class KafkaPartitionBroker:
 
     async def committed(self) -> int:
         """The changelog's position, else the group's committed offset, else the beginning of the input."""
-        if self._position is not None:
-            return self._position
-        return (await _guard(committed_offsets(self._reader, [self._source])))[self._source]
+        position = self._position
+        if position is None:
+            position = (await _guard(committed_offsets(self._reader, [self._source])))[self._source]
+        self._reader.unsubscribe()  # the opening is over: it fetches no more
+        return position
 
     async def end_offset(self) -> int:
         """The input's end, asked of the broker now. What an open transaction still hides lies before it."""
-        self._reader.unsubscribe()  # it fetches no more
         return int((await _guard(self._end_reader.end_offsets([self._source])))[self._source])
 
     async def read(self, start: int, stop: int) -> list[Inbound]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from itertools import repeat
 
+import pytest
 from aiokafka.errors import (
     IllegalOperation,
     KafkaError,
@@ -12,6 +13,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
+from streams.outbox.batches import send_all
 from streams.outbox.contract import BrokerError, Fenced, Inbound, Outbound, Transient
 from streams.outbox.kafka import _guard
 from streams.outbox.outbox import Outbox
@@ -128,3 +130,17 @@ async def test_a_poison_record_whose_end_is_not_written_is_given_up_after_the_re
     await turns(lambda: log.offset == 1)
     assert [o.topic for o in log.outputs] == ["dead"]
     await rig.outbox.close()
+
+
+async def test_a_record_over_the_limit_is_told_before_anything_is_enqueued() -> None:
+    enqueued: list[str] = []
+
+    class Producer:
+        def create_batch(self) -> object:
+            enqueued.append("batch")
+            return object()
+
+    records = [Outbound("out", b"k", b"small", partition=0), Outbound("out", b"k", b"x" * 2000, partition=1)]
+    with pytest.raises(MessageSizeTooLargeError, match="a record for out takes 2065 bytes, more than 1000"):
+        await send_all(Producer(), records, 1000)
+    assert enqueued == []
