@@ -43,6 +43,11 @@ class Access:
     password: str = field(default="", repr=False)
     database: str = "sluice"
 
+    @property
+    def analytics(self) -> str:
+        """The database of the analysts' views: `analytics` beside `sluice`, else named after its own."""
+        return "analytics" if self.database == "sluice" else f"{self.database}_analytics"
+
 
 class ClickHouse:
     """One client; it connects when it is first used, and again after the server was away.

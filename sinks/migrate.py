@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sinks.clickhouse import Access, ClickHouse
-from sinks.queries import Migration, migrations, query
+from sinks.queries import Migration, filled, migrations, query
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Migrator:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._clickhouse = clickhouse
+        self._names = {"database": clickhouse.access.database, "analytics": clickhouse.access.analytics}
         self._database = clickhouse.access.database
         self._steps = migrations() if steps is None else tuple(steps)
         self._runner = uuid.uuid4().hex
@@ -56,7 +57,8 @@ class Migrator:
 
         Raises MigrationFailed where an applied file has changed, StoreError where ClickHouse refuses.
         """
-        await self._clickhouse.command(query("create_database", database=self._database))
+        for database in self._names.values():
+            await self._clickhouse.command(query("create_database", database=database))
         await self._clickhouse.command(query("create_migrations", database=self._database))
         self._check(await self._events())
         return [step.name for step in self._steps if await self._apply(step)]
@@ -87,7 +89,7 @@ class Migrator:
                 continue
             log.info("applying migration %s", step.name)
             for statement in step.statements:
-                await self._clickhouse.command(statement.replace("{database}", self._database))
+                await self._clickhouse.command(filled(statement, self._names))
             await self._note(step, "applied", f"migration:{step.version}:applied")
             return True
 

@@ -19,7 +19,7 @@ class BadIdentifier(ValueError):
 
 @dataclass(frozen=True)
 class Migration:
-    """One file; `statements` are its statements with {database} still in them."""
+    """One file; `statements` are its statements with {database} and {analytics} still in them."""
 
     version: int
     name: str
@@ -51,6 +51,13 @@ def query(name: str, **names: str) -> str:
     for key, value in names.items():
         text = text.replace(f"{{{key}}}", value if key in ("ranges", "columns") else identifier(value))
     return text
+
+
+def filled(statement: str, names: Mapping[str, str]) -> str:
+    """`statement` with each {name} of `names` put in. Raises BadIdentifier for what isn't a plain name."""
+    for key, value in names.items():
+        statement = statement.replace(f"{{{key}}}", identifier(value))
+    return statement
 
 
 @cache

@@ -1,0 +1,1 @@
+-- Tables of the remaining topics, and the analysts' views of the plain tables. Statements end in a semicolon at the end of a line; {database} and {analytics} are databases.

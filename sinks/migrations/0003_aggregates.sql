@@ -1,0 +1,1 @@
+-- What is counted by minute and by day, and the views that read it. Statements end in a semicolon at the end of a line; {database} and {analytics} are databases.

@@ -1,0 +1,1 @@
+-- Results of comparing Kafka with these tables. Statements end in a semicolon at the end of a line; {database} and {analytics} are databases.

@@ -1,0 +1,1 @@
+-- Erasures and legal holds. Statements end in a semicolon at the end of a line; {database} and {analytics} are databases.

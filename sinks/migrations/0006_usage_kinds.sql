@@ -1,0 +1,1 @@
+-- Kinds of usage that providers tell apart, and the basis of a cost. Statements end in a semicolon at the end of a line; {database} and {analytics} are databases.
