@@ -147,13 +147,14 @@ def test_a_file_is_answered_line_by_line_and_seen_everywhere(sluice: Sluice, tmp
     until(lambda: all(stored(sluice, t) == 21 for t in ("requests", "results", "result_notices", "duplicates")))
     told = sluice.json("trace", "file-3")
     steps = [(s["stage"], s["what"]) for s in told]
-    assert steps[:5] == [
+    # `done` is journaled once the outcome is durable: route may have finalised by then.
+    assert [step for step in steps if step != ("call", "done")][:4] == [
         ("request", "published"),
         ("classify", "classified"),
         ("route", "accepted"),
         ("call", "started"),
-        ("call", "done"),
     ]
+    assert ("call", "done") in steps[4:]
     assert told[0]["at"] <= told[1]["at"] <= told[2]["at"]
     assert told[0]["place"].startswith("llm.requests-")
     assert {("usage", "succeeded"), ("route", "finalised"), ("result", "succeeded")} <= set(steps)
