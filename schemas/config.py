@@ -4,25 +4,30 @@ Secrets are references (`env:NAME` or `file:PATH`), never values; a worker resol
 """
 
 import hashlib
-from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from schemas.names import LANES, TOPICS_PREFIX, Lane, OnUnknown
+from schemas.config_base import PART, ConfigId, SecretRef
+from schemas.config_models import Capabilities, Deployment, Model, RateLimits, Timeouts
+from schemas.config_prices import Price
+from schemas.config_providers import ApiKey, Auth, DummyBehaviour, KeyLimits, Preset, Provider, ProviderKind
+from schemas.config_retention import Retention
+from schemas.names import TOPICS_PREFIX, Lane, OnUnknown
 
-ConfigId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
-SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
+__all__ = [
+    "ApiKey", "Auth", "Capabilities", "Config", "ConfigId", "Content", "Defaults", "Deployment", "DummyBehaviour",
+    "KeyLimits", "Limits", "Model", "Preset", "Price", "Provider", "ProviderKind", "RateLimits", "Retention", "Route",
+    "SecretRef", "Tenant", "Timeouts", "Topics",
+]  # fmt: skip
 
 
-class _Model(BaseModel):
-    # A worker of an older version reads a newer one's configuration: what it doesn't know it passes over. The YAML
-    # loader forbids unknown fields, so that a typing error never passes.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+class _Part(BaseModel):
+    model_config = PART
 
 
-class Limits(_Model):
+class Limits(_Part):
     """Limits of what a request may carry, bytes and counts."""
 
     max_prompt_bytes: int = Field(1 << 20, ge=1, le=4 << 20)
@@ -33,7 +38,7 @@ class Limits(_Model):
     max_deadline_s: int = Field(6 * 3600, ge=1)
 
 
-class Defaults(_Model):
+class Defaults(_Part):
     """What holds where a request, tenant or model says nothing."""
 
     lane: Lane = "standard"
@@ -47,75 +52,7 @@ class Defaults(_Model):
     dedupe_max_entries: int = Field(1_500_000, ge=1000, description="a partition of llm.tenant-events")
 
 
-class Provider(_Model):
-    """A provider: how to reach it. `kind` names the adapter."""
-
-    kind: Literal["openai", "dummy"]
-    base_url: str | None = None
-    api_key: SecretRef | None = None
-    headers: dict[str, str] = {}
-    connect_timeout_s: float = Field(5, gt=0)
-    dummy: "DummyBehaviour | None" = None
-
-    @model_validator(mode="after")
-    def _needs_base_url(self) -> "Provider":
-        if self.kind != "dummy" and not self.base_url:
-            raise ValueError(f"a provider of kind {self.kind!r} needs base_url")
-        return self
-
-
-class DummyBehaviour(_Model):
-    """What the dummy provider does: answers deterministically after a latency, with faults by share (0 to 1)."""
-
-    latency_ms: float = Field(20, ge=0)
-    chunks: int = Field(20, ge=1)
-    fail_share: float = Field(0, ge=0, le=1)
-    rate_limit_share: float = Field(0, ge=0, le=1)
-    truncate_share: float = Field(0, ge=0, le=1)
-
-
-class Price(_Model):
-    """US dollars per million tokens."""
-
-    input: Decimal = Field(ge=0)
-    output: Decimal = Field(ge=0)
-    cache_read: Decimal | None = Field(None, ge=0)
-    cache_write: Decimal | None = Field(None, ge=0)
-
-
-class RateLimits(_Model):
-    """Limits of a model: requests and tokens a minute, calls at once."""
-
-    rpm: int | None = Field(None, ge=1)
-    tpm: int | None = Field(None, ge=1)
-    concurrency: int = Field(32, ge=1)
-
-
-class Timeouts(_Model):
-    """Seconds: until the first token, between chunks, for the whole call."""
-
-    first_token_s: float = Field(60, gt=0)
-    idle_s: float = Field(30, gt=0)
-    total_s: float = Field(300, gt=0)
-
-
-class Model(_Model):
-    """A model that requests may be routed to."""
-
-    provider: ConfigId
-    vendor_model: str
-    aliases: list[str] = []
-    lanes: list[Lane] = list(LANES)
-    limits: RateLimits = RateLimits()  # type: ignore[call-arg]
-    timeouts: Timeouts = Timeouts()  # type: ignore[call-arg]
-    price: Price | None = None
-    context_window: int = Field(128_000, ge=1)
-    max_output_tokens: int | None = Field(None, ge=1)
-    on_unknown: OnUnknown | None = None
-    call_retries: int = Field(4, ge=0, description="retries inside call, where nothing can have been paid")
-
-
-class Tenant(_Model):
+class Tenant(_Part):
     """A tenant: who pays and what it may use."""
 
     default_lane: Lane | None = None
@@ -124,7 +61,7 @@ class Tenant(_Model):
     on_unknown: OnUnknown | None = None
 
 
-class Route(_Model):
+class Route(_Part):
     """A routing rule: the first whose conditions hold gives the candidates, best first."""
 
     task_type: str | None = None
@@ -133,19 +70,34 @@ class Route(_Model):
     models: list[str] = Field(min_length=1)
 
 
-class Topics(_Model):
+class Topics(_Part):
     """`partitions`: of every topic but those of calls, control and configuration. Fixed once they are used."""
 
     partitions: int = Field(default=12, ge=1, le=240)
 
 
-class Config(_Model):
+class Content(_Part):
+    """Content by reference: what call may fetch for a request. Nothing is fetched from a host that isn't listed.
+
+    Hosts are names (`files.example.com`), every name below one (`*.example.com`) or addresses, with a port where it
+    isn't the scheme's own. `private_hosts` may lie at private addresses and be reached without TLS.
+    """
+
+    allowed_hosts: list[str] = []
+    private_hosts: list[str] = []
+    max_bytes: int = Field(20 << 20, ge=1, le=256 << 20)
+    timeout_s: float = Field(30, gt=0)
+
+
+class Config(_Part):
     """The whole configuration."""
 
     version: Literal[1] = 1
     defaults: Defaults = Defaults()  # type: ignore[call-arg]
     limits: Limits = Limits()  # type: ignore[call-arg]
     topics: Topics = Topics()
+    retention: Retention = Retention()  # type: ignore[call-arg]
+    content: Content = Content()  # type: ignore[call-arg]
     providers: dict[ConfigId, Provider]
     models: dict[ConfigId, Model]
     tenants: dict[str, Tenant]
@@ -157,8 +109,10 @@ class Config(_Model):
         faults: list[str] = []
         aliases: dict[str, str] = {}
         for name, model in self.models.items():
-            if model.provider not in self.providers:
-                faults.append(f"models.{name}.provider: no provider {model.provider!r} is configured")
+            for i, at in enumerate(model.places):
+                if at.provider not in self.providers:
+                    field = f"deployments.{i}.provider" if model.deployments else "provider"
+                    faults.append(f"models.{name}.{field}: no provider {at.provider!r} is configured")
             for alias in model.aliases:
                 if alias in self.models or alias in aliases:
                     faults.append(f"models.{name}.aliases: {alias!r} is taken already")

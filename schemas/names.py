@@ -23,6 +23,8 @@ HEADER_REQUEST_ID: Final = "sluice-request-id"
 HEADER_STATUS: Final = "sluice-status"
 HEADER_KIND: Final = "sluice-kind"
 HEADER_EVENT_ID: Final = "sluice-event-id"
+# The kind of a DeltaEvent on a reply topic, where results have kinds of their own.
+KIND_DELTA: Final = "delta"
 HEADER_TRACEPARENT: Final = "traceparent"
 
 # Added to the original headers that a dead letter holds: names what of the original was cut (key, value, headers).

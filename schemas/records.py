@@ -23,6 +23,7 @@ class ContentPart(msgspec.Struct, kw_only=True, omit_defaults=False):
     is_error: bool | None = None
     signature: str | None = None
     cache: str | None = None
+    id: str | None = None
 
 
 class Message(msgspec.Struct, kw_only=True):
@@ -42,6 +43,8 @@ class Parameters(msgspec.Struct, kw_only=True):
     reasoning_effort: str | None = None
     service_tier: str | None = None
     extra: dict[str, str] = {}
+    top_k: int | None = None
+    reasoning_budget: int | None = None
 
 
 class ResponseFormat(msgspec.Struct, kw_only=True):
@@ -154,6 +157,12 @@ class Usage(msgspec.Struct, kw_only=True):
     reasoning: int | None = None
     estimated: bool = False
     raw: str | None = None
+    cache_write_1h: int | None = None
+    tool_input: int | None = None
+    image_input: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    service_tier: str | None = None
 
 
 class ErrorInfo(msgspec.Struct, kw_only=True):
@@ -188,11 +197,15 @@ class Outcome(msgspec.Struct, kw_only=True):
     vendor_model: str | None = None
     vendor_response_id: str | None = None
     finish_reason: str | None = None
+    finish_reason_raw: str | None = None
     output: list[ContentPart] = []
     usage: Usage | None = None
     cost: Decimal | None = None
+    cost_basis: str | None = None
+    price_version: str | None = None
     error: ErrorInfo | None = None
     task: CallTask | None = None
+    dropped: list[str] = []
 
 
 class ResultEvent(msgspec.Struct, kw_only=True):
@@ -209,6 +222,7 @@ class ResultEvent(msgspec.Struct, kw_only=True):
     error_message: str | None = None
     problems: list[Problem] = []
     finish_reason: str | None = None
+    finish_reason_raw: str | None = None
     text: str | None = None
     output: list[ContentPart] = []
     model: str | None = None
@@ -218,6 +232,8 @@ class ResultEvent(msgspec.Struct, kw_only=True):
     attempts: int = 0
     usage: Usage | None = None
     cost: Decimal | None = None
+    cost_basis: str | None = None
+    price_version: str | None = None
     timings: Timings | None = None
     lane: str | None = None
     task_type: str | None = None
@@ -225,6 +241,7 @@ class ResultEvent(msgspec.Struct, kw_only=True):
     user: str | None = None
     session_id: str | None = None
     purpose: str | None = None
+    data_classes: list[str] = []
     tags: list[str] = []
     workflow_name: str | None = None
     workflow_id: str | None = None
@@ -234,6 +251,8 @@ class ResultEvent(msgspec.Struct, kw_only=True):
     traceparent: str | None = None
     reply_topic: str | None = None
     metadata: dict[str, str] = {}
+    retention_days: int | None = None
+    dropped: list[str] = []
 
 
 class UsageEvent(msgspec.Struct, kw_only=True):
@@ -250,6 +269,8 @@ class UsageEvent(msgspec.Struct, kw_only=True):
     recorded_at: int
     usage: Usage
     cost: Decimal | None = None
+    cost_basis: str | None = None
+    price_version: str | None = None
     corrects: str | None = None
     provider: str | None = None
     deployment: str | None = None
@@ -316,6 +337,7 @@ class Control(msgspec.Struct, kw_only=True):
     dead_letter_id: str | None = None
     resolution: str | None = None
     task: CallTask | None = None
+    user: str | None = None
 
 
 class Header(msgspec.Struct, kw_only=True):
@@ -339,6 +361,23 @@ class DeadLetter(msgspec.Struct, kw_only=True):
     headers: list[Header] = []
     claimed_tenant: str | None = None
     request_id: str | None = None
+    retention_days: int | None = None
+
+
+class DeltaEvent(msgspec.Struct, kw_only=True):
+    request_id: str
+    tenant: str
+    attempt: int
+    attempt_id: str
+    sequence: int
+    kind: str
+    at: int
+    text: str = ""
+    index: int = 0
+    model: str | None = None
+    status: str | None = None
+    finish_reason: str | None = None
+    complete: bool = True
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -359,12 +398,13 @@ class Attempt(msgspec.Struct, kw_only=True):
     worker: str
     deployment: str | None = None
     format_version: int = 1
+    key_name: str | None = None
 
 
 type_names: dict[str, type[msgspec.Struct]] = {
     f"sluice.{t.__name__}": t
     for t in (
         RequestEvent, ClassifiedRequest, CallTask, Outcome, ResultEvent, UsageEvent, AuditEvent,
-        Feedback, Control, DeadLetter, Attempt,
+        Feedback, Control, DeadLetter, Attempt, DeltaEvent,
     )
 }  # fmt: skip

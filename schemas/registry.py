@@ -33,7 +33,9 @@ TOPIC_RECORDS: Final[dict[str, str]] = {
 }
 """The record of each topic that holds one kind of record."""
 
-_BY_RECORD_NAME: Final = ("sluice.ClassifiedRequest", "sluice.Outcome", "sluice.Control", "sluice.CallTask")
+_BY_RECORD_NAME: Final = (
+    "sluice.ClassifiedRequest", "sluice.Outcome", "sluice.Control", "sluice.CallTask", "sluice.DeltaEvent"
+)  # fmt: skip
 SUBJECTS: Final[dict[str, str]] = {f"{topic}-value": record for topic, record in TOPIC_RECORDS.items()} | {
     record: record for record in _BY_RECORD_NAME
 }

@@ -47,39 +47,50 @@ class Classifier:
         try:
             return await self._decided(inbound)
         except Invalid as error:
-            return self._letter(inbound, error.reason, error.message, None, None)
+            return self._letter(inbound, error.reason, error.message)
         except Exception as error:  # one record must not end the worker again and again: it is given up alone
             log.exception(
                 "%s-%d offset %d can't be classified", inbound.topic, inbound.partition, inbound.offset
             )
             message = f"classifying it failed ({error!r}); redrive it once the cause is mended"
-            return self._letter(inbound, "poison", message, None, None)
+            return self._letter(inbound, "poison", message)
 
     async def _decided(self, inbound: Inbound) -> Outbound:
         if inbound.topic == CONTROL:
             control = await self._codec.decode_async(_value(inbound), Control)
-            return self._or_letter(
-                inbound, control.tenant, control.request_id, lambda: self._control(control)
-            )
+            return self._or_letter(inbound, control, control.request_id, lambda: self._control(control))
         event = await self._codec.decode_async(_value(inbound), RequestEvent)
-        return self._or_letter(inbound, event.tenant, event.id, lambda: self._request(event, inbound))
+        return self._or_letter(inbound, event, event.id, lambda: self._request(event, inbound))
 
     def _or_letter(
-        self, inbound: Inbound, tenant: str | None, request_id: str | None, decide: Callable[[], Outbound]
+        self,
+        inbound: Inbound,
+        event: RequestEvent | Control,
+        request_id: str | None,
+        decide: Callable[[], Outbound],
     ) -> Outbound:
         """What `decide` makes of a decoded event; where it is invalid, a letter that names whom it claims to be."""
         try:
             return decide()
         except Invalid as error:
-            return self._letter(inbound, error.reason, error.message, tenant or None, request_id or None)
+            classes = event.data_classes if isinstance(event, RequestEvent) else ()
+            return self._letter(inbound, error.reason, error.message, event.tenant, request_id, classes)
 
     def _letter(
-        self, inbound: Inbound, reason: str, message: str, tenant: str | None, request_id: str | None
+        self,
+        inbound: Inbound,
+        reason: str,
+        message: str,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        classes: Sequence[str] = (),
     ) -> Outbound:
         metrics.CLASSIFY_EVENTS.labels("dead_letter").inc()
+        retention = self._configs.active()[1].retention
         letter = dead_letter(
             inbound, stage="classify", reason=reason, message=message, at=self._clock.now_ms(),
-            claimed_tenant=tenant, request_id=request_id,
+            claimed_tenant=tenant or None, request_id=request_id or None,
+            retention_days=retention.of_dead_letters(classes),
         )  # fmt: skip
         return Outbound(DEAD_LETTERS, letter.id.encode(), self._codec.encode(letter, DEAD_LETTERS))
 

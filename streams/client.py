@@ -22,11 +22,12 @@ from aiokafka import AIOKafkaProducer
 from schemas import ids, names
 from schemas.codec import Codec
 from schemas.control import control_key
-from schemas.records import Control, DeadLetter, RequestEvent, ResultEvent
+from schemas.records import Control, DeadLetter, DeltaEvent, RequestEvent, ResultEvent
 from schemas.registry import Registry, SchemaStore
 from schemas.signals import Invalid
+from streams.client_deltas import DeltaReader
 from streams.client_fields import RequestFields
-from streams.client_handle import ClientError, DeadLettered, Handle, ReadFailed
+from streams.client_handle import ClientError, DeadLettered, Handle, Pieces, ReadFailed
 from streams.client_reader import Record, ResultReader
 
 _MAX_BYTES: Final = 6 << 20
@@ -96,6 +97,9 @@ class Client:
         except BaseException:
             await self._close()
             raise
+        self._deltas = DeltaReader(
+            self._kafka, self._codec, self._producer.partitions_for, self._streams, self._take_delta
+        )
         self._reading = asyncio.create_task(self._reader.run())
         self._reading.add_done_callback(self._reading_ended)
         return self
@@ -105,14 +109,15 @@ class Client:
         self._reading.remove_done_callback(self._reading_ended)
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
+        await self._deltas.stop()
         await self._close()
         self._fail(ReadFailed("the client was closed"))
 
     async def submit(self, **fields: Unpack[RequestFields]) -> Handle:
         """Publish a request and return once Kafka has it safe. Without an `id` it gets a random one.
 
-        Raises ValueError without a tenant, or where the same id is awaited here with another body; Kafka's
-        own error where it can't be published.
+        Raises ValueError without a tenant, or where the same id is awaited here with another body; LookupError
+        where deltas are wanted on a topic that isn't there; Kafka's own error where it can't be published.
         """
         return (await self.submit_many([RequestEvent(**fields)]))[0]
 
@@ -123,6 +128,9 @@ class Client:
         try:
             for request in requests:
                 handle, value = await self._registered(request)
+                if request.stream_deltas and request.reply_topic is not None and handle._deltas is None:
+                    await self._deltas.follow(request.reply_topic)
+                    handle._deltas = Pieces()
                 handles.append(handle)
                 key = request.tenant.encode()
                 sent.append(await self._producer.send(self._topics.requests, value, key=key))
@@ -156,6 +164,15 @@ class Client:
         )  # fmt: skip
         value = self._codec.encode(control, names.CONTROL)
         await self._producer.send_and_wait(self._topics.control, value, key=control_key(control))
+
+    def _streams(self, tenant: str, request_id: str) -> bool:
+        handle = self._handles.get((tenant, request_id))
+        return handle is not None and handle._deltas is not None
+
+    def _take_delta(self, event: DeltaEvent) -> None:
+        handle = self._handles.get((event.tenant, event.request_id))
+        if handle is not None and handle._deltas is not None:
+            handle._deltas.take(event)
 
     def _lies_at(self, handle: Handle, source: str) -> None:
         self._sources[source] = handle

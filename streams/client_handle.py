@@ -7,10 +7,12 @@ ClientError
 """
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from schemas import ids
-from schemas.records import DeadLetter, ResultEvent
+from schemas.records import DeadLetter, DeltaEvent, ResultEvent
 
 
 class ClientError(Exception):
@@ -51,6 +53,7 @@ class Handle:
         self._source: str | None = None
         self._conflicts: list[ResultEvent] = []
         self._ended = asyncio.Event()
+        self._deltas: Pieces | None = None
         self._result: ResultEvent | None = None
         self._error: ClientError | None = None
 
@@ -70,6 +73,18 @@ class Handle:
         assert self._result is not None
         return self._result
 
+    async def deltas(self) -> AsyncIterator[DeltaEvent]:
+        """The output as it comes, of a request submitted with `stream_deltas` and a `reply_topic`.
+
+        Yields pieces in order, each once. One with `sequence` 0 begins anew: what came before belongs to an attempt
+        that was given up. Ends when the output is whole, or with the result; that is the truth, and deltas may lack
+        something of it. Raises ValueError where no deltas were asked for. For one reader.
+        """
+        if self._deltas is None:
+            raise ValueError("the request was not submitted with stream_deltas and a reply_topic")
+        async for event in self._deltas.read():
+            yield event
+
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for the request's end; its result then has the status `cancelled`, unless another came first."""
         await self._client.cancel(self.tenant, self.request_id, reason)
@@ -78,6 +93,8 @@ class Handle:
         if not self._ended.is_set():
             self._result, self._error = result, error
             self._ended.set()
+            if self._deltas is not None:
+                self._deltas.close()
 
     def _published(self, source: str) -> None:
         """The request lies at `source`: a conflict told about that place is this one's."""
@@ -90,3 +107,42 @@ class Handle:
             self._conflicts.append(notice)
         elif notice.event_id == ids.event_id(self.tenant, self.request_id, f"conflict.{self._source}"):
             self._end(None, Conflict(notice.error_message or "the id was used before with another body"))
+
+
+class Pieces:
+    """What of an output has come and isn't read yet: pieces of the latest attempt only, each once."""
+
+    def __init__(self) -> None:
+        self._events: deque[DeltaEvent] = deque()
+        self._latest = (0, -1)
+        self._more = asyncio.Event()
+        self._closed = False
+
+    def take(self, event: DeltaEvent) -> None:
+        """Add an event unless it repeats one, or is of an attempt before the latest."""
+        place = (event.attempt, event.sequence)
+        if place <= self._latest or self._closed:
+            return
+        if event.attempt > self._latest[0]:
+            self._events.clear()
+        self._latest = place
+        if event.kind != "end":
+            self._events.append(event)
+        elif event.status == "succeeded":
+            self._closed = True
+        self._more.set()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed = True
+        self._more.set()
+
+    async def read(self) -> AsyncIterator[DeltaEvent]:
+        """The events, as they come."""
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self._closed:
+                return
+            self._more.clear()
+            await self._more.wait()

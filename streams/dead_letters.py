@@ -18,8 +18,12 @@ def dead_letter(
     kind: str | None = None,
     claimed_tenant: str | None = None,
     request_id: str | None = None,
+    retention_days: int | None = None,
 ) -> DeadLetter:
-    """The dead letter of a record; its id is where the record lies, so that making it again makes the same one."""
+    """The dead letter of a record; its id is where the record lies, so that making it again makes the same one.
+
+    `retention_days`: how long the sink keeps the original, by the configuration.
+    """
     kept = keep(inbound.key, inbound.value, inbound.headers, message)
     return DeadLetter(
         id=ids.dead_letter_id(inbound.topic, inbound.partition, inbound.offset),
@@ -37,4 +41,5 @@ def dead_letter(
         headers=kept.headers,
         claimed_tenant=claimed_tenant and claimed_tenant[:_MOST_NAME],
         request_id=request_id and request_id[:_MOST_NAME],
+        retention_days=retention_days,
     )

@@ -89,9 +89,11 @@ class RouteBinding:
     def _letter(self, inbound: Inbound, reason: str, message: str) -> Outbound:
         record = self._decoded.get(inbound.offset)
         tenant, request_id = _about(record)
+        retention = self._configs.active()[1].retention
         letter = dead_letter(
             inbound, stage="route", reason=reason, message=message, at=self._clock.now_ms(),
             claimed_tenant=tenant, request_id=request_id,
+            retention_days=retention.of_dead_letters(_classes(record)),
         )  # fmt: skip
         return self._encode(Emit(DEAD_LETTERS, letter, letter.id.encode()))
 
@@ -124,6 +126,17 @@ def _about(record: Record | Invalid | None) -> tuple[str | None, str | None]:
             return record.tenant, record.request_id
         case _:
             return None, None
+
+
+def _classes(record: Record | Invalid | None) -> Sequence[str]:
+    """The classes of data in the request that a record carries."""
+    match record:
+        case ClassifiedRequest():
+            return record.request.data_classes
+        case Outcome(task=CallTask() as task) | Control(task=CallTask() as task):
+            return task.request.data_classes
+        case _:
+            return ()
 
 
 def _after_poison(record: Record | Invalid | None) -> str:

@@ -30,11 +30,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Units a bucket has at `at` (seconds, monotonic), negative is debt. Nothing goes before `held_until`."""
+    """Units a bucket has at `at` (seconds, monotonic), negative is debt."""
 
     units: float
     at: float
-    held_until: float = 0.0
 
 
 def full(rule: Rule, now: float) -> Level:
@@ -53,15 +52,10 @@ def wait_for(level: Level, rule: Rule, now: float, units: float) -> float:
     """Seconds until `units` may be taken, 0 where they may be now. More than fit wait for a full bucket."""
     level = refilled(level, rule, now)
     lacking = min(units, rule.capacity) - level.units
-    return max(lacking / rule.refill if lacking > 0 else 0.0, level.held_until - now, 0.0)
+    return lacking / rule.refill if lacking > 0 else 0.0
 
 
 def taken(level: Level, rule: Rule, now: float, units: float) -> Level:
     """The bucket after taking `units` (negative: giving back), whether or not they are there."""
     level = refilled(level, rule, now)
     return replace(level, units=min(rule.capacity, level.units - units))
-
-
-def held(level: Level, until: float) -> Level:
-    """The bucket with nothing going before `until`; an earlier hold never shortens a later one."""
-    return replace(level, held_until=max(level.held_until, until))

@@ -1,4 +1,4 @@
-"""The limits of one model: requests and tokens a minute, calls at once."""
+"""The limits of one model, or of one key: requests and tokens a minute, calls at once."""
 
 from processors.limits import bucket
 from processors.limits.backend import Backend
@@ -7,7 +7,7 @@ from schemas.config import RateLimits
 
 
 class Limiter:
-    """Says when the next call of a model may start. Times are monotonic seconds, given by the caller."""
+    """Says when the next call may start. Times are monotonic seconds, given by the caller."""
 
     def __init__(self, key: str, limits: RateLimits, backend: Backend) -> None:
         self._key, self._backend = key, backend
@@ -19,16 +19,23 @@ class Limiter:
 
         None: the model is at its concurrency; the end of a call makes room.
         """
+        wait = self.wait(tokens, now)
+        if wait == 0.0:
+            self.start(tokens, now)
+        return wait
+
+    def wait(self, tokens: int, now: float) -> float | None:
+        """What `try_start` would return; nothing is taken."""
         if self.running >= self.limits.concurrency:
             return None
-        wanted = [(key, rule, units) for key, rule, units in self._rules(tokens) if rule is not None]
-        wait = max((self._wait(key, rule, now, units) for key, rule, units in wanted), default=0.0)
-        if wait > 0:
-            return wait
-        for key, rule, units in wanted:
+        waits = (self._wait(key, rule, now, units) for key, rule, units in self._rules(tokens))
+        return max(waits, default=0.0)
+
+    def start(self, tokens: int, now: float) -> None:
+        """Start a call for which the wait is 0."""
+        for key, rule, units in self._rules(tokens):
             self._take(key, rule, now, units)
         self.running += 1
-        return 0.0
 
     def ended(self, reserved: int, used: int | None, now: float) -> None:
         """A call ended: give back what it reserved beyond `used` tokens (None: unknown, so nothing)."""
@@ -36,21 +43,14 @@ class Limiter:
         if used is not None and self.limits.tpm is not None and used != reserved:
             self._take(f"{self._key}.tpm", Rule(self.limits.tpm), now, used - reserved)
 
-    def hold(self, until: float) -> None:
-        """Start nothing before `until`: a provider's Retry-After is a floor for the whole model."""
-
-        def change(level: Level | None) -> tuple[Level, None]:
-            return bucket.held(level or Level(1, 0), until), None
-
-        self._backend.update(f"{self._key}.hold", change)
-
-    def _rules(self, tokens: int) -> list[tuple[str, Rule | None, float]]:
+    def _rules(self, tokens: int) -> list[tuple[str, Rule, float]]:
         limits = self.limits
-        return [
-            (f"{self._key}.hold", Rule(1_000_000_000), 0),
-            (f"{self._key}.rpm", Rule(limits.rpm) if limits.rpm else None, 1),
-            (f"{self._key}.tpm", Rule(limits.tpm) if limits.tpm else None, tokens),
-        ]
+        rules: list[tuple[str, Rule, float]] = []
+        if limits.rpm:
+            rules.append((f"{self._key}.rpm", Rule(limits.rpm), 1))
+        if limits.tpm:
+            rules.append((f"{self._key}.tpm", Rule(limits.tpm), tokens))
+        return rules
 
     def _wait(self, key: str, rule: Rule, now: float, units: float) -> float:
         def change(level: Level | None) -> tuple[Level, float]:

@@ -17,33 +17,57 @@ _BYTES_PER_TOKEN = 4
 # Carries `<attempt id>.<try>`, so that a provider's log can be laid beside the attempt journal.
 ATTEMPT_HEADER: Final = "x-sluice-attempt-id"
 
+# The canonical finish reasons; adapters map their vendor's words to these.
+FinishReason = Literal[
+    "stop", "length", "tool_call", "content_filter", "stop_sequence", "refusal", "pause", "context_exceeded", "error"
+]  # fmt: skip
+# How an adapter supports a feature, and a note for its page.
+Support = Literal["yes", "no", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A line of an adapter's FEATURES table, from which its page is made."""
+
+    support: Support
+    note: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request below a provider's base URL; the body is complete."""
+    """A request below a provider's base URL; the body is complete.
+
+    `dropped`: the parameters of the request that the target can't express and the model's policy lets fall.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
+    dropped: tuple[str, ...] = ()
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """A piece of the output as it arrives; `text` holds argument text for a tool call."""
+    """A piece of the output as it arrives; `text` holds argument text for a tool call.
 
-    kind: Literal["text", "thinking", "tool_call"]
+    `index` tells the tool calls of an answer apart.
+    """
+
+    kind: Literal["text", "thinking", "tool_call", "audio"]
     text: str
+    index: int = 0
 
 
 @dataclass(slots=True)
 class Completion:
-    """A whole answer. `usage` is None where the vendor sent none."""
+    """A whole answer. `usage` is None where the vendor sent none; `finish_reason_raw` is the vendor's own word."""
 
     finish_reason: str
     parts: list[ContentPart]
     usage: Usage | None = None
     vendor_response_id: str | None = None
     vendor_model: str | None = None
+    finish_reason_raw: str | None = None
 
 
 @dataclass(eq=False)
@@ -67,11 +91,15 @@ class StreamDecoder(Protocol):
     `done`: the vendor has said that nothing follows, whether or not the connection ends.
     """
 
-    output_bytes: int
     done: bool
     vendor_response_id: str | None
     vendor_model: str | None
-    usage: Usage | None
+
+    @property
+    def output_bytes(self) -> int: ...
+
+    @property
+    def usage(self) -> Usage | None: ...
 
     def feed(self, data: bytes) -> list[Delta]:
         """Take the next bytes, split anywhere. Raises ProviderFailure on an error event or broken data."""

@@ -6,7 +6,7 @@ sent (name, connection, TLS) or after. The client is an injected `aiohttp.Client
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,15 +14,19 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from processors.providers.auth import NOT_AUTHORISED, Authoriser, FixedHeaders
 from processors.providers.base import (
     Adapter,
     Completion,
+    Delta,
     HttpRequest,
     ProviderFailure,
     StreamDecoder,
     told_or_estimated,
 )
-from processors.providers.failures import failure, not_sent, retry_after_ms
+from processors.providers.failures import failure, not_sent
+from processors.providers.redact import SECRETS
+from processors.providers.waits import retry_after_ms
 from processors.providers.watch import CallStopped, Watch
 from schemas.records import CallTask, Usage
 
@@ -54,7 +58,11 @@ class Transport(Protocol):
 
 @dataclass(slots=True)
 class Order:
-    """A provider call: what to send, when to stop, how much to take. `first_token` is called at it, once."""
+    """A provider call: what to send, when to stop, how much to take.
+
+    `accepted` is called when the provider begins to answer with success, `first_token` at it, once; `deltas` gets
+    what came of the output, in order.
+    """
 
     task: CallTask
     request: HttpRequest
@@ -63,7 +71,9 @@ class Order:
     watch: Watch
     max_result_bytes: int
     now_ms: Callable[[], int]
+    accepted: Callable[[], None] = lambda: None
     first_token: Callable[[], None] = lambda: None
+    deltas: Callable[[list[Delta]], None] | None = None
     decoder: StreamDecoder | None = field(default=None)
 
     def spent(self) -> Usage:
@@ -82,14 +92,14 @@ async def call(order: Order) -> Completion:
     except ProviderFailure as problem:
         if problem.error.maybe_paid and problem.usage is None:
             problem.usage = order.spent()
+        problem.error.message = SECRETS.clean(problem.error.message)
         raise
     except Exception as error:
         # The one place that meets hostile answers. Whatever decoding one stumbles over is that call's failure; it
         # must not end the worker, which would meet the same provider again after each restart.
         _log.warning("attempt %s: the answer can't be digested", order.task.attempt_id, exc_info=True)
-        indigestible = failure(
-            "provider_error", f"the answer can't be digested ({type(error).__name__}: {error})"
-        )
+        told = SECRETS.clean(f"{type(error).__name__}: {error}")
+        indigestible = failure("provider_error", f"the answer can't be digested ({told})")
         indigestible.usage = order.spent()
         raise indigestible from error
     finally:
@@ -136,7 +146,8 @@ async def _exchange(order: Order) -> Completion:
         if not 200 <= answer.status < 300:
             body = await _error_body(answer)
             wait_ms = retry_after_ms(answer.headers, order.now_ms())
-            raise order.adapter.failure(answer.status, wait_ms, body)
+            raise order.adapter.failure(answer.status, wait_ms, SECRETS.clean_bytes(body))
+        order.accepted()
         content_type = answer.headers.get("content-type", "")
         order.decoder = decoder = order.adapter.decoder(content_type)
         begun = False
@@ -148,6 +159,8 @@ async def _exchange(order: Order) -> Completion:
                 if not begun:
                     begun = True
                     order.first_token()
+                if deltas and order.deltas is not None:
+                    order.deltas(deltas)
             if decoder.done:
                 order.watch.answered()
         return _whole(order, decoder)
@@ -180,19 +193,27 @@ class _HttpAnswer:
 
 
 class HttpTransport:
-    """Calls below one base URL with the provider's own headers (authorisation among them).
+    """Calls below one base URL with the provider's own headers, each call authorised.
 
     Raises ValueError where the base URL is none.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, headers: dict[str, str], connect_timeout_s: float
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        headers: Mapping[str, str],
+        connect_timeout_s: float,
+        authoriser: Authoriser = NOT_AUTHORISED,
     ) -> None:
         try:
-            URL(base_url)
+            base = str(URL(base_url))
         except ValueError as error:
             raise ValueError(f"base_url {base_url!r} is not a URL: {error}") from error
-        self._session, self._base, self._headers = session, base_url.rstrip("/"), headers
+        self._session, self._base, self._headers = session, base.rstrip("/"), dict(headers)
+        self._authoriser: Authoriser | None = authoriser
+        if isinstance(authoriser, FixedHeaders):
+            self._headers, self._authoriser = {**authoriser.fixed, **headers}, None
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._urls: dict[str, URL] = {}
 
@@ -203,13 +224,17 @@ class HttpTransport:
         """The answer's head; the caller releases it. Raises ProviderFailure."""
         url = self._urls.get(request.path)
         if url is None:
-            url = self._urls[request.path] = URL(self._base + request.path)
+            # Sent as the adapter wrote it: a signature covers each character of the path.
+            url = self._urls[request.path] = URL(self._base + request.path, encoded=True)
+        headers = {**self._headers, **request.headers}
+        if self._authoriser is not None:
+            headers.update(await self._authoriser.headers(request, str(url)))
         try:
             return await self._session.request(
                 request.method,
                 url,
                 data=request.body,
-                headers={**self._headers, **request.headers},
+                headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
             )

@@ -1,77 +1,126 @@
-"""The one table from an HTTP status or a vendor's error code to an `ErrorInfo`.
+"""The one table from (vendor, HTTP status, the vendor's code or type) to what a failure means and what follows.
 
-status  | class            | retriable | maybe paid | repeated inside call
-400 422 | invalid_request  | no        | no         | no      (or the class of a known code)
-401 403 | auth             | yes       | no         | no      (another provider may serve)
-404     | no_such_model    | yes       | no         | no
-413     | context_exceeded | no        | no         | no
-429     | rate_limited     | yes       | no         | yes     (not when the quota is used up)
-503 529 | overloaded       | yes       | no         | yes
-4xx     | invalid_request  | no        | no         | no
-other   | provider_error   | yes       | yes        | no
+Adapters give their vendor's part as data (`ERRORS`), keyed by (status, code): a code of None stands for every code,
+a status of None for 4xx and for error events inside a stream. What no vendor's table knows is classed here:
+
+status  | class            | retriable | maybe paid | what follows
+400 422 | invalid_request  | no        | no         | Invalid: the request ends
+401 403 | auth             | yes       | no         | AuthFailed: the key is benched, another may serve
+402     | spend_limit      | no        | no         | SpendLimit: the key is benched, never tried again by itself
+404     | no_such_model    | yes       | no         | Invalid here: another deployment or model may serve
+413     | context_exceeded | no        | no         | ContextExceeded: a model with a larger window may serve
+429     | rate_limited     | yes       | no         | Retry(after): the key is benched for its wait
+503 529 | overloaded       | yes       | no         | Busy(model): the deployment waits, with jitter
+4xx     | invalid_request  | no        | no         | Invalid
+other   | provider_error   | yes       | yes        | Retry: route decides, as it may be paid
 """
 
-import email.utils
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from processors.providers.base import ProviderFailure
 from schemas.records import ErrorInfo
 
 _MESSAGE = 500
-_LONGEST_WAIT_S = 86_400.0
+
+Follows = Literal[
+    "retry", "busy", "invalid", "auth_failed", "spend_limit", "content_filtered", "context_exceeded"
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """How a failure is treated."""
+class ErrorKind:
+    """How a failure is treated. `repeatable`: the same call may be made again, as nothing can have been paid."""
 
     error_class: str
+    follows: Follows
     retriable: bool
     maybe_paid: bool
     repeatable: bool = False
 
 
-_INVALID = Kind("invalid_request", False, False)
-_PROVIDER = Kind("provider_error", True, True)
-_CONTEXT = Kind("context_exceeded", False, False)
-_STATUS = {
-    401: Kind("auth", True, False),
-    403: Kind("auth", True, False),
-    404: Kind("no_such_model", True, False),
-    408: _PROVIDER,
-    413: _CONTEXT,
-    429: Kind("rate_limited", True, False, True),
-    503: Kind("overloaded", True, False, True),
-    529: Kind("overloaded", True, False, True),
+RATE_LIMITED: Final = ErrorKind("rate_limited", "retry", True, False, True)
+OVERLOADED: Final = ErrorKind("overloaded", "busy", True, False, True)
+PROVIDER_ERROR: Final = ErrorKind("provider_error", "retry", True, True)
+INVALID_REQUEST: Final = ErrorKind("invalid_request", "invalid", False, False)
+NO_SUCH_MODEL: Final = ErrorKind("no_such_model", "invalid", True, False)
+AUTH: Final = ErrorKind("auth", "auth_failed", True, False)
+SPEND_LIMIT: Final = ErrorKind("spend_limit", "spend_limit", False, False)
+CONTENT_FILTER: Final = ErrorKind("content_filter", "content_filtered", False, False)
+CONTEXT_EXCEEDED: Final = ErrorKind("context_exceeded", "context_exceeded", False, False)
+
+# (HTTP status, the vendor's code or type) -> kind.
+Errors = Mapping[tuple[int | None, str | None], ErrorKind]
+
+# What every vendor and most compatible servers mean by these; a vendor's own table goes before.
+COMMON: Final[Errors] = {
+    (400, None): INVALID_REQUEST,
+    (401, None): AUTH,
+    (402, None): SPEND_LIMIT,
+    (403, None): AUTH,
+    (404, None): NO_SUCH_MODEL,
+    (408, None): PROVIDER_ERROR,
+    (413, None): CONTEXT_EXCEEDED,
+    (422, None): INVALID_REQUEST,
+    (429, None): RATE_LIMITED,
+    (503, None): OVERLOADED,
+    (529, None): OVERLOADED,
+    (None, "context_length_exceeded"): CONTEXT_EXCEEDED,
+    (None, "content_filter"): CONTENT_FILTER,
+    (None, "content_policy_violation"): CONTENT_FILTER,
+    (None, "insufficient_quota"): SPEND_LIMIT,
+    (None, "model_not_found"): NO_SUCH_MODEL,
+    (None, "invalid_api_key"): AUTH,
 }
-_CODE = {
-    "context_length_exceeded": _CONTEXT,
-    "content_filter": Kind("content_filter", False, False),
-    "content_policy_violation": Kind("content_filter", False, False),
-    "insufficient_quota": Kind("rate_limited", True, False),
-    "model_not_found": Kind("no_such_model", True, False),
-    "invalid_api_key": Kind("auth", True, False),
-}
+_NONE: Final[Errors] = {}
+Codes = str | tuple[str | None, ...] | None
 
 
-def kind_of(status: int, code: str | None) -> Kind:
-    """How an answer with this error status and vendor code is treated."""
-    if code in _CODE and 400 <= status < 500:
-        return _CODE[code]
-    if status in _STATUS:
-        return _STATUS[status]
-    return _INVALID if 400 <= status < 500 else _PROVIDER
+def kind_of(status: int | None, codes: Codes, errors: Errors = _NONE) -> ErrorKind:
+    """How an answer with this error status and vendor code is treated; the first of several codes that is known.
+
+    A status of None stands for an error event inside a stream.
+    """
+    told = codes if isinstance(codes, tuple) else (codes,)
+    general = status is None or 400 <= status < 500
+    for table in (errors, COMMON):
+        for code in told:
+            if code is None:
+                continue
+            kind = table.get((status, code)) or (table.get((None, code)) if general else None)
+            if kind is not None:
+                return kind
+    kind = errors.get((status, None)) or COMMON.get((status, None))
+    if kind is not None:
+        return kind
+    return INVALID_REQUEST if status is not None and 400 <= status < 500 else PROVIDER_ERROR
 
 
-def http_failure(status: int, code: str | None, message: str, retry_after_ms: int | None) -> ProviderFailure:
-    """The failure that an answer with an error status means."""
-    kind = kind_of(status, code)
+def http_failure(
+    status: int, codes: Codes, message: str, wait_ms: int | None, errors: Errors = _NONE
+) -> ProviderFailure:
+    """The failure that an answer with an error status means; `errors` is the vendor's table."""
+    kind = kind_of(status, codes, errors)
+    return _failure(kind, f"HTTP {status}: {message}", wait_ms)
+
+
+def stream_failure(
+    codes: Codes, message: str, errors: Errors = _NONE, wait_ms: int | None = None
+) -> ProviderFailure:
+    """The failure that an error event inside a 200 means: as its code says, but maybe paid and never repeated."""
+    kind = replace(kind_of(None, codes, errors), maybe_paid=True, repeatable=False)
+    code = next((c for c in (codes if isinstance(codes, tuple) else (codes,)) if c), None)
+    return _failure(kind, f"error inside the stream ({code}): {message}", wait_ms)
+
+
+def _failure(kind: ErrorKind, message: str, wait_ms: int | None) -> ProviderFailure:
     info = ErrorInfo(
         error_class=kind.error_class,
-        message=f"HTTP {status}: {message[:_MESSAGE]}",
+        message=message[:_MESSAGE],
         retriable=kind.retriable,
         maybe_paid=kind.maybe_paid,
-        retry_after_ms=retry_after_ms,
+        retry_after_ms=wait_ms,
     )
     return ProviderFailure(info, repeatable=kind.repeatable)
 
@@ -90,26 +139,3 @@ def not_sent(message: str) -> ProviderFailure:
     """The connection failed before the request was sent: nothing can have been paid."""
     info = ErrorInfo(error_class="connection", message=message[:_MESSAGE], retriable=True, maybe_paid=False)
     return ProviderFailure(info, repeatable=True)
-
-
-def retry_after_ms(headers: dict[str, str], now_ms: int) -> int | None:
-    """The wait a provider asks for, ms: from `retry-after-ms`, or `retry-after` (seconds or an HTTP date)."""
-    for name, factor in (("retry-after-ms", 1), ("retry-after", 1000)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) * factor / 1000
-        except ValueError:
-            seconds = _until(value, now_ms)
-        if 0 <= seconds <= _LONGEST_WAIT_S:
-            return int(seconds * 1000)
-    return None
-
-
-def _until(http_date: str, now_ms: int) -> float:
-    try:
-        moment = email.utils.parsedate_to_datetime(http_date)
-        return max(0.0, moment.timestamp() - now_ms / 1000)
-    except (ValueError, OverflowError):  # a date beyond the calendar, a zone of years
-        return -1

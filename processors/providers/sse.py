@@ -7,6 +7,23 @@ class TooLong(ValueError):
     """One event is longer than the bound."""
 
 
+def _usual(buffer: bytes) -> list[bytes] | None:
+    """Whole events of the usual forms: one `data: ` line each, or with one `event: ` line before. None for others.
+
+    Counting line ends shows whether there is any other line, without a look at each.
+    """
+    if buffer.startswith(b"data: "):
+        events = buffer[6:-2].split(b"\n\ndata: ")
+        return events if buffer.count(b"\n") == 2 * len(events) else None
+    if not buffer.startswith(b"event: "):
+        return None
+    events = buffer[:-2].split(b"\n\nevent: ")
+    if buffer.count(b"\n") != 3 * len(events):
+        return None
+    named = [event.partition(b"\ndata: ") for event in events]
+    return [data for _, found, data in named] if all(found for _, found, _ in named) else None
+
+
 @dataclass(slots=True)
 class SseParser:
     """Feed bytes, get the `data` of each event that is complete. `most` bounds the bytes of one event."""
@@ -20,7 +37,7 @@ class SseParser:
         """The data of the events that `data` completes, in order. Raises TooLong."""
         buffer = self._rest + data if self._rest else data
         if not self._data and buffer.endswith(b"\n\n") and b"\r" not in buffer:
-            events = self._plain(buffer)
+            events = _usual(buffer)
             if events is not None:
                 self._rest = b""
                 return events
@@ -32,15 +49,6 @@ class SseParser:
         if self._size + len(self._rest) > self.most:
             raise TooLong(f"an event of the stream is longer than {self.most} bytes")
         return events
-
-    @staticmethod
-    def _plain(buffer: bytes) -> list[bytes] | None:
-        """The usual form, whole events of one `data: ` line each; None where it is anything else."""
-        events = buffer[:-2].split(b"\n\n")
-        for event in events:
-            if not event.startswith(b"data: ") or b"\n" in event:
-                return None
-        return [event[6:] for event in events]
 
     def close(self) -> list[bytes]:
         """What is complete but for the blank line after it; call at the end of the stream."""

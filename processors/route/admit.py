@@ -131,7 +131,8 @@ class Admission:
             self.reject([first])
             return
         task, choice = first
-        self.audit_accepted({"why": f"{found[1]}: {choice.why}", "worst_case_cost": task.worst_case_cost})
+        why = f"{found[1]}: {choice.why}"
+        self.audit_accepted({"rule": found[1], "why": why, "worst_case_cost": task.worst_case_cost})
         self.draft.call(task)
         grace_ms = int(self.config.defaults.grace_s * 1000)
         self.draft.keep(self.key, self.open, self.record.deadline_at + grace_ms)

@@ -8,7 +8,8 @@ import msgspec
 
 from processors.budget import input_bound
 from processors.choose import Choice
-from processors.cost import worst_case
+from processors.pricing.book import book_of
+from processors.pricing.cost import asked_of, worst_case
 from processors.route.draft import Draft
 from processors.route.open_request import OPEN, OpenRequest, Reservation, from_nanos, to_nanos
 from processors.route.seams import Seams
@@ -64,11 +65,11 @@ def issue(
     Notes the attempt and its reservation in `record`; the caller publishes the task. The wait is for the
     model of the attempt before; another model is called at once.
     """
-    affordable = _affordable(record, task, candidates, config)
+    affordable = _affordable(record, task, candidates, config, draft.now)
     if not affordable:
-        return _over_max_cost(record, task, candidates, config)
+        return _over_max_cost(record, task, candidates, config, draft.now)
     choice = seams.chooser.choose(affordable, record.task_type, seams.health)
-    bounds = _bounds(task, config, config.models[choice.model])
+    bounds = _bounds(task, config, choice.model, draft.now)
     number, candidate = record.attempt + 1, record.candidates.index(choice.model)
     held = Reservation(number, candidate, bounds.input, bounds.output, to_nanos(bounds.cost))
     hold = hold_of(record, held)
@@ -100,25 +101,37 @@ def _note(record: OpenRequest, held: Reservation, now: int) -> None:
     record.reservations.append(held)
 
 
-def _bounds(task: CallTask, config: Config, model: Model) -> Bounds:
+def _bounds(task: CallTask, config: Config, name: str, now: int) -> Bounds:
+    model = config.models[name]
     output = output_bound(task.request, config, model)
     bound = input_bound(task.request, task.input_tokens_estimate, model.context_window)
-    return Bounds(bound, output, worst_case(bound, output, model.price))
+    cost = worst_case(
+        [*book_of(config)[name].values()],
+        bound,
+        output,
+        asked=asked_of(task.request),
+        seconds=model.timeouts.total_s,
+        from_ms=now,
+        until_ms=task.deadline_at,
+    )
+    return Bounds(bound, output, cost)
 
 
 def _affordable(
-    record: OpenRequest, task: CallTask, candidates: Sequence[str], config: Config
+    record: OpenRequest, task: CallTask, candidates: Sequence[str], config: Config, now: int
 ) -> Sequence[str]:
     """The candidates whose worst case fits into what the request may still cost; all, where it set no bound."""
     allowed = from_nanos(record.allowance)
     if allowed is None:
         return candidates
-    costs = ((name, _bounds(task, config, config.models[name]).cost) for name in candidates)
+    costs = ((name, _bounds(task, config, name, now).cost) for name in candidates)
     return [name for name, cost in costs if cost is not None and cost <= allowed]
 
 
-def _over_max_cost(record: OpenRequest, task: CallTask, candidates: Sequence[str], config: Config) -> Problem:
-    costs = {name: _bounds(task, config, config.models[name]).cost for name in candidates}
+def _over_max_cost(
+    record: OpenRequest, task: CallTask, candidates: Sequence[str], config: Config, now: int
+) -> Problem:
+    costs = {name: _bounds(task, config, name, now).cost for name in candidates}
     told = ", ".join(
         f"{name} {'has no price' if cost is None else f'{cost:f}'}" for name, cost in costs.items()
     )

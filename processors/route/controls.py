@@ -14,7 +14,15 @@ from schemas import ids
 from schemas.records import AuditEvent, CallTask, Control
 from schemas.signals import Invalid
 
-_AUDITED: Final = {"pause": "paused", "resume": "resumed", "redrive": "redriven", "discard": "discarded"}
+_AUDITED: Final = {
+    "pause": "paused",
+    "resume": "resumed",
+    "redrive": "redriven",
+    "discard": "discarded",
+    "erase": "erasure_ordered",
+    "hold": "legal_hold_placed",
+    "release": "legal_hold_released",
+}
 
 
 def handle_control(draft: Draft, control: Control, configs: ConfigLookup, seams: Seams) -> None:
@@ -131,6 +139,7 @@ def audit_control(
             model=control.model,
             status=status,
             reason=reason or control.reason,
+            user=control.user,
             details=json_text(
                 {
                     "command_id": control.event_id,

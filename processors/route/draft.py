@@ -182,6 +182,7 @@ def result_of(record: OpenRequest, kind: str, status: str, event_id: str, now: i
         user=echo.user,
         session_id=record.session_id,
         purpose=echo.purpose,
+        data_classes=echo.data_classes,
         tags=echo.tags,
         workflow_name=echo.workflow_name,
         workflow_id=echo.workflow_id,

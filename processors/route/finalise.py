@@ -17,12 +17,16 @@ def finalise(
     outcome: Outcome | None = None,
     problems: list[Problem] | None = None,
     actor: str = STAGE,
+    retention_days: int | None = None,
 ) -> None:
-    """Publish the terminal result of a record that isn't final yet. Attempts not settled stay on it."""
+    """Publish the terminal result of a record that isn't final yet. Attempts not settled stay on it.
+
+    `retention_days`: how long the texts of a success are kept.
+    """
     event_id = ids.event_id(record.tenant, record.request_id, "result")
     result = result_of(record, "terminal", status, event_id, draft.now)
     result.error_class, result.error_message = error_class, message
-    result.problems = problems or []
+    result.problems, result.retention_days = problems or [], retention_days
     result.timings = Timings(
         accepted_at=record.accepted_at,
         issued_at=record.accepted_at + record.issued_ms if record.attempt else None,
@@ -33,6 +37,9 @@ def finalise(
         _tell_outcome(result, outcome, record)
     draft.result(result)
     record.status = FINAL
+    details: dict[str, object] = {"message": message} if message else {}
+    if outcome is not None and outcome.dropped:
+        details["dropped"] = outcome.dropped
     draft.audit_request(
         "finalised",
         record,
@@ -41,7 +48,7 @@ def finalise(
         status=status,
         reason=error_class,
         actor=actor,
-        details={"message": message} if message else None,
+        details=details,
     )
     draft.keep(key, record)
 
@@ -51,8 +58,10 @@ def _tell_outcome(result: ResultEvent, outcome: Outcome, record: OpenRequest) ->
     result.timings = outcome.timings
     result.model, result.provider = outcome.model, outcome.provider
     result.deployment, result.vendor_model = outcome.deployment, outcome.vendor_model
-    result.finish_reason = outcome.finish_reason
+    result.finish_reason, result.finish_reason_raw = outcome.finish_reason, outcome.finish_reason_raw
+    result.dropped = outcome.dropped
     result.usage, result.cost = outcome.usage, outcome.cost
+    result.cost_basis, result.price_version = outcome.cost_basis, outcome.price_version
     if result.status == "succeeded":
         result.output = outcome.output
         texts = [part.text for part in outcome.output if part.type == "text" and part.text is not None]

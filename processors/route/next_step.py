@@ -5,13 +5,14 @@
 | succeeded, cancelled, expired                              | end with that status                        |
 | returned (not started)                                     | another attempt, not counted                |
 | unknown                                                    | on_unknown: another attempt, end, quarantine|
-| failed: invalid_request, content_filter, result_too_large  | end                                         |
+| failed: invalid_request, content_filter, result_too_large, |                                             |
+|   content_refused                                          | end                                         |
 | failed: auth, no_such_model                                | the next candidate                          |
 | failed: context_exceeded                                   | the next candidate with a larger window     |
 | failed, retriable                                          | the same model after a backoff              |
 | - for the second time in a row of one model                | the next candidate, where there is another  |
 | - with a retry_after_ms over 10 s                          | the next candidate, where there is another  |
-| failed otherwise                                           | the next candidate                          |
+| failed otherwise (spend_limit, unsupported_parameter, ...) | the next candidate                          |
 
 Another attempt needs a deadline ahead, a counted attempt left and a candidate left; else the request ends.
 The next candidate is called without a wait. Where the wait would outlast the deadline, the model is ruled out.
@@ -25,7 +26,7 @@ from schemas.config import Config
 from schemas.names import OnUnknown
 from schemas.records import ErrorInfo, Outcome
 
-ENDS_AT_ONCE: Final = frozenset({"invalid_request", "content_filter", "result_too_large"})
+ENDS_AT_ONCE: Final = frozenset({"invalid_request", "content_filter", "result_too_large", "content_refused"})
 ELSEWHERE: Final = frozenset({"auth", "no_such_model", "context_exceeded"})
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
 _FIRST_WAIT_MS: Final = 500

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from processors.providers.unsupported import UNSUPPORTED
 from processors.route.attempts import issue
 from processors.route.draft import STAGE, Draft
 from processors.route.emit import Source
@@ -54,7 +55,8 @@ def _succeed(
 ) -> None:
     problem = seams.guard.review(outcome, config)
     if problem is None:
-        finalise(draft, key, record, "succeeded", outcome=outcome)
+        days = config.retention.of_bodies(record.echo.data_classes)
+        finalise(draft, key, record, "succeeded", outcome=outcome, retention_days=days)
     else:
         finalise(
             draft, key, record, "failed", error_class=problem.code, message=problem.message, outcome=outcome
@@ -74,7 +76,7 @@ def _go_on(
     if isinstance(step, Again) and outcome.task is None:
         step = End("failed", "internal", "the outcome carried no call task to try again with")
     if isinstance(step, Quarantine):
-        _quarantine(draft, record, outcome, source, seams)
+        _quarantine(draft, record, outcome, source, config, seams)
         draft.keep(key, record)
     elif isinstance(step, End):
         finalise(
@@ -91,7 +93,7 @@ def _go_on(
         if outcome.status != "returned":
             errors = [*task.previous_errors, step.reason]
             task = msgspec.structs.replace(task, previous_errors=errors)
-        again(draft, key, record, task, step, config, seams)
+        again(draft, key, record, task, step, config, seams, after=outcome)
 
 
 def again(
@@ -103,18 +105,25 @@ def again(
     config: Config,
     seams: Seams,
     actor: str = STAGE,
+    after: Outcome | None = None,
 ) -> None:
-    """Issue another attempt; the request fails where it can't be paid."""
-    issued = issue(draft, record, task, _places(record, step, seams), config, seams, step.wait_ms)
+    """Issue another attempt, after the outcome of one; the request fails where it can't be paid."""
+    places = _places(record, step, seams)
+    issued = issue(draft, record, task, places, config, seams, step.wait_ms)
     if isinstance(issued, Problem):
         finalise(draft, key, record, "failed", error_class=issued.code, message=issued.message)
         return
     task, choice = issued
     details: dict[str, object] = {
+        "candidates": places,
         "why": choice.why,
         "not_before": task.not_before,
         "worst_case_cost": task.worst_case_cost,
     }
+    if after is not None and after.dropped:
+        details["dropped"] = after.dropped
+    if after is not None and after.error is not None and after.error.error_class == UNSUPPORTED:
+        details["unsupported"] = after.error.message
     draft.audit_request(
         "retried", record, attempt=task.attempt, reason=step.reason, actor=actor, details=details
     )
@@ -130,7 +139,9 @@ def _places(record: OpenRequest, step: Again, seams: Seams) -> list[str]:
     return (record.onward() if step.place == "next" else record.left()) or [model]
 
 
-def _quarantine(draft: Draft, record: OpenRequest, outcome: Outcome, source: Source, seams: Seams) -> None:
+def _quarantine(
+    draft: Draft, record: OpenRequest, outcome: Outcome, source: Source, config: Config, seams: Seams
+) -> None:
     record.status = QUARANTINED
     letter_id = ids.dead_letter_id(source.topic, source.partition, source.offset)
     letter = DeadLetter(
@@ -148,6 +159,7 @@ def _quarantine(draft: Draft, record: OpenRequest, outcome: Outcome, source: Sou
         value=seams.encode(outcome),
         claimed_tenant=record.tenant,
         request_id=record.request_id,
+        retention_days=config.retention.of_dead_letters(record.echo.data_classes),
     )
     draft.dead_letter(letter)
     draft.audit_request(

@@ -10,12 +10,16 @@
 """
 
 from decimal import Decimal
+from typing import Final
 
 from processors.budget import Hold, Settlement
 from processors.route.draft import Draft
 from processors.route.open_request import OpenRequest, Reservation, from_nanos, to_nanos
 from schemas import ids
 from schemas.records import Outcome, Usage, UsageEvent
+
+# The cost basis of an attempt that is settled at what was reserved for it.
+WORST_CASE: Final = "worst_case"
 
 
 def settle(draft: Draft, record: OpenRequest, outcome: Outcome) -> bool:
@@ -28,6 +32,10 @@ def settle(draft: Draft, record: OpenRequest, outcome: Outcome) -> bool:
     event.tries, event.attempt_id = outcome.tries, outcome.attempt_id
     event.provider, event.deployment = outcome.provider, outcome.deployment
     event.vendor_model, event.timings = outcome.vendor_model, outcome.timings
+    if usage is outcome.usage:
+        event.cost_basis, event.price_version = outcome.cost_basis, outcome.price_version
+    elif usage.estimated:
+        event.cost_basis = _basis_of_worst(held)
     event.error_class = outcome.error.error_class if outcome.error else None
     _close(draft, record, held, event)
     if outcome.status == "unknown":
@@ -42,6 +50,7 @@ def settle_unheard(draft: Draft, record: OpenRequest, held: Reservation, reason:
     usage, cost = _worst(held)
     event = _usage_event(draft, record, held, "unknown", usage, cost)
     event.error_class = reason
+    event.cost_basis = _basis_of_worst(held)
     event.attempt_id = ids.attempt_id(record.tenant, record.request_id, held.attempt)
     _close(draft, record, held, event)
     held.settled_unknown = True
@@ -93,6 +102,10 @@ def _maybe_paid(outcome: Outcome) -> bool:
 def _worst(held: Reservation) -> tuple[Usage, Decimal | None]:
     usage = Usage(input_uncached=held.max_input, output=held.max_output, estimated=True)
     return usage, from_nanos(held.cost)
+
+
+def _basis_of_worst(held: Reservation) -> str | None:
+    return WORST_CASE if held.cost is not None else None
 
 
 def _usage_event(

@@ -9,6 +9,8 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from processors.clock import SystemClock
+from processors.limits.backend import MemoryBackend
+from processors.providers.authorisers import Resolver
 from schemas.codec import Codec
 from schemas.config import Config
 from schemas.records import Attempt, CallTask, DeadLetter, Outcome
@@ -18,6 +20,7 @@ from streams.services.call.control import ControlState
 from streams.services.call.deps import CallDeps
 from streams.services.call.item import Item, Owned
 from streams.services.call.runner import ModelRunner
+from streams.services.call.targets import Targets
 from streams.services.call.watermark import Watermark
 from streams.settings import Settings
 from tests.fakes.call_bench import CONFIG, call_task
@@ -120,6 +123,12 @@ class Configs:
         """It never changes."""
 
 
+def targets() -> Targets:
+    """Real pools, whose connections can't send."""
+    sessions: Any = SimpleNamespace(of=lambda headers: None)
+    return Targets(sessions, MemoryBackend(), Resolver(lambda reference: "secret-1", lambda reference: "{}"))
+
+
 class RunnerBench:
     """A runner of the model `m` whose group never meets a broker; it owns one partition of lane `standard`."""
 
@@ -128,7 +137,7 @@ class RunnerBench:
         self.journal, self.fatal = FakeJournal(), list[BaseException]()
         deps = CallDeps(
             Settings(session_timeout_ms=6000), SystemClock(), codec, Configs(), self.journal,  # type: ignore[arg-type]
-            ControlState(), SimpleNamespace(), "w", self.fatal.append,  # type: ignore[arg-type]
+            ControlState(), targets(), SimpleNamespace(), SimpleNamespace(), "w", self.fatal.append,  # type: ignore[arg-type]
         )  # fmt: skip
         self.deps = deps
         self.runner = ModelRunner("m", CONFIG.models["m"], deps)
@@ -149,7 +158,7 @@ class RunnerBench:
     def note_starts(self) -> list[int]:
         """From now on no call is made; returns the growing list of the offsets that were to start."""
         begun: list[int] = []
-        self.runner._dispatcher._start = lambda item: begun.append(item.offset)
+        self.runner._dispatcher._start = lambda item, grant: begun.append(item.offset)
         return begun
 
     async def settle(self) -> None:

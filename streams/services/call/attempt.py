@@ -4,44 +4,29 @@ check · `started` durable · check · call · outcome durable · `done` durable
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import Final
 
 from processors.limits.limiter import Limiter
-from processors.providers.base import ATTEMPT_HEADER, ProviderFailure
+from processors.providers.base import ProviderFailure
 from processors.providers.call import Order, call
-from processors.providers.watch import CallStopped, Watch
-from schemas.config import Model
-from schemas.records import Attempt, CallTask, Outcome, Usage
+from processors.providers.content import has_references
+from processors.providers.content_hosts import ContentFailure
+from processors.providers.pool import Grant, Pool
+from processors.providers.watch import CallStopped
+from schemas.records import Attempt, CallTask, ErrorInfo, Outcome
 from schemas.signals import Invalid
 from streams.crash import crash_point
-from streams.services.call import outcomes
-from streams.services.call.deps import CallDeps, NoTarget
+from streams.services.call import outcomes, retries
+from streams.services.call.deps import CallDeps
 from streams.services.call.heartbeat import HeartbeatWatch
 from streams.services.call.item import Item
 from streams.services.call.journal import RecordTooLarge
 from streams.services.call.meters import meters
+from streams.services.call.orders import order_of
+from streams.services.call.retries import reserved_tokens, used_tokens
 
-_BACKOFF_S: Final = (0.25, 20.0)
-# 429, 503 and 529: the provider asks its callers to wait. Beside another error, a wait is meant for that call alone.
-_HOLD_THE_MODEL: Final = frozenset({"rate_limited", "overloaded"})
-# Longer than this a task doesn't wait here: route may have another model for it.
-_LONGEST_WAIT_MS: Final = 60_000
-# No call uses more of its reservation than so many times it, whatever the vendor says: a debt must have an end.
-_MOST_OVERRUN: Final = 10
-
-
-def reserved_tokens(task: CallTask) -> int:
-    """Tokens that a call counts for against the tokens-a-minute limit until its end is known."""
-    return task.input_tokens_estimate + task.max_output_tokens
-
-
-def used_tokens(usage: Usage | None, reserved: int) -> int | None:
-    """Tokens that a call counted for in the end, within reason; None where nobody knows."""
-    if usage is None or usage.input_uncached is None or usage.output is None:
-        return None
-    told = usage.input_uncached + (usage.cache_read or 0) + (usage.cache_write or 0) + usage.output
-    return min(max(0, told), _MOST_OVERRUN * reserved)
+_log = logging.getLogger(__name__)
 
 
 class Attempts:
@@ -62,16 +47,19 @@ class Attempts:
         self._requeue, self._wake = requeue, wake
         self.running: set[Item] = set()
 
-    async def run(self, item: Item) -> None:
-        """One try, for which the limiter has given a slot."""
+    async def run(self, item: Item, grant: Grant) -> None:
+        """One try, for which the limiter has given a slot and the pool its leave."""
         used: int | None = 0
         reserved = reserved_tokens(item.task)
         try:
-            outcome = await self._try(item)
+            outcome = await self._with_content(item, grant)
             if outcome is not None and (outcome.error is None or outcome.error.maybe_paid):
                 used = used_tokens(outcome.usage, reserved)
         finally:
-            self._limiter.ended(reserved, used, self._deps.clock.monotonic())
+            now = self._deps.clock.monotonic()
+            self._limiter.ended(reserved, used, now)
+            if self._pool(item).ended(grant, reserved, used, now):
+                self._deps.targets.tell_changed()
             self._wake()
         if outcome is not None:
             await self.finish(item, outcome)
@@ -91,6 +79,17 @@ class Attempts:
             await self._journal(item, "done")
             crash_point("call.after_done")
         self._ended(item)
+
+    async def refuse(self, item: Item, error: ErrorInfo) -> None:
+        """End an item without a try: nothing will serve before someone mends it."""
+        now = self._deps.clock.now_ms()
+        if item.owned.alive:
+            outcome = outcomes.refused(item, error.error_class, error.message, now, retriable=error.retriable)
+        elif item in self.running:
+            outcome = outcomes.returned(item, now)
+        else:
+            return
+        await self.finish(item, outcome)
 
     def cancel(self, tenant: str, request_id: str) -> None:
         """Drop the running stream of a request; what isn't called yet is met by the check at its boundary."""
@@ -130,7 +129,29 @@ class Attempts:
         if item.owned.mark is not None:
             item.owned.mark.done(item.offset)
 
-    async def _try(self, item: Item) -> Outcome | None:
+    def _pool(self, item: Item) -> Pool:
+        return self._deps.targets.pool(item.config, item.task.model)
+
+    async def _with_content(self, item: Item, grant: Grant) -> Outcome | None:
+        """The outcome of the try, for which content by reference is fetched first. See `_try`."""
+        task, deps = item.task, self._deps
+        if not has_references(task):
+            return await self._try(item, grant, task)
+        passes = item.config.providers[grant.target.deployment.provider].content_urls == "pass"
+        within_s = (task.deadline_at - deps.clock.now_ms()) / 1000
+        try:
+            async with deps.fetcher.fetched(task, item.config.content, within_s, passes) as task:
+                return await self._try(item, grant, task)
+        except ContentFailure as problem:
+            now = deps.clock.now_ms()
+            if not item.owned.alive:
+                return outcomes.returned(item, now) if item in self.running else None
+            early = self.early_end(item, now)
+            return early or outcomes.refused(
+                item, problem.error_class, str(problem), now, retriable=problem.retriable
+            )
+
+    async def _try(self, item: Item, grant: Grant, task: CallTask) -> Outcome | None:
         """The outcome of the try; None where the item waits for its next one, or has another owner now."""
         # No await lies between this look and the item's place in `running`: a hand-over finds it there, or it
         # isn't called here.
@@ -141,11 +162,9 @@ class Attempts:
         if outcome is not None:
             return outcome
         try:
-            order = self._order(item)
+            order = order_of(item, grant, task, self._deps)
         except Invalid as problem:
             return outcomes.refused(item, problem.reason, problem.message, now)
-        except NoTarget as problem:
-            return outcomes.refused(item, problem.error_class, str(problem), now, retriable=True)
         lease_until = self._heartbeat().lease_until
         await self._started(item)
         if not await self._still_ours(item, lease_until):
@@ -153,31 +172,7 @@ class Attempts:
             self.running.discard(item)  # the offset isn't done: its new owner calls
             return None
         outcome = self.early_end(item, self._deps.clock.now_ms())
-        return outcome if outcome is not None else await self._call(item, order)
-
-    def _order(self, item: Item) -> Order:
-        task, model = item.task, item.config.models[item.task.model]
-        adapter, transport = self._deps.targets.of(item.config, model.provider)
-        request = adapter.encode(task, model)
-        request.headers[ATTEMPT_HEADER] = f"{task.attempt_id}.{item.tries + 1}"
-        now = self._deps.clock.now_ms()
-        total_end = now + int(model.timeouts.total_s * 1000)
-        item.must_end_by = min(total_end, task.deadline_at)
-        item.watch = Watch(
-            model.timeouts,
-            (item.must_end_by - now) / 1000,
-            "deadline" if task.deadline_at <= total_end else "timeout_total",
-        )
-        return Order(
-            task=task,
-            request=request,
-            adapter=adapter,
-            transport=transport,
-            watch=item.watch,
-            max_result_bytes=item.config.limits.max_result_bytes,
-            now_ms=self._deps.clock.now_ms,
-            first_token=lambda: self._first_token(item),
-        )
+        return outcome if outcome is not None else await self._call(item, grant, order)
 
     def _first_token(self, item: Item) -> None:
         item.first_token_at = self._deps.clock.now_ms()
@@ -210,51 +205,73 @@ class Attempts:
             await asyncio.sleep(0.05)
         return True
 
-    async def _call(self, item: Item, order: Order) -> Outcome | None:
+    async def _call(self, item: Item, grant: Grant, order: Order) -> Outcome | None:
+        item.started_at = self._deps.clock.now_ms()
+        stream = self._deps.deltas.stream(item.task, item.config) if item.task.request.stream_deltas else None
+        if stream is not None:
+            order.deltas = stream.take
+        outcome = await self._called(item, grant, order)
+        if stream is not None and outcome is not None:
+            await stream.end(outcome)
+        return outcome
+
+    async def _called(self, item: Item, grant: Grant, order: Order) -> Outcome | None:
         seen, clock = meters(item.task.model), self._deps.clock
-        item.started_at, began = clock.now_ms(), clock.monotonic()
+        order.first_token = lambda: self._first_token(item)
+        if grant.probes:
+            order.accepted = lambda: self._proved(item, grant)
+        began = clock.monotonic()
         seen.tries.inc()
         try:
             completion = await call(order)
         except CallStopped as stop:
             return outcomes.stopped(item, stop, order.spent(), clock.now_ms())
         except ProviderFailure as problem:
-            return self._failed(item, problem)
+            return self._failed(item, grant, problem)
         finally:
             item.watch = None
         crash_point("call.after_response")
-        seen.duration.observe(clock.monotonic() - began)
+        now = clock.monotonic()
+        seen.duration.observe(now - began)
+        self._pool(item).succeeded(grant, now)
         assert order.decoder is not None
         return outcomes.succeeded(item, completion, order.decoder.output_bytes, clock.now_ms())
 
-    def _failed(self, item: Item, problem: ProviderFailure) -> Outcome | None:
-        """Queue the next try where nothing can have been paid and the deadline allows; else the outcome."""
-        now = self._deps.clock.now_ms()
-        item.last_error = problem.error
+    def _proved(self, item: Item, grant: Grant) -> None:
+        if self._pool(item).accepted(grant):
+            self._deps.targets.tell_changed()
+
+    def _failed(self, item: Item, grant: Grant, problem: ProviderFailure) -> Outcome | None:
+        """Queue the next try where nothing can have been paid and the deadline allows; else the outcome.
+
+        Another target is tried at once, the same one after a wait.
+        """
+        now, mono = self._deps.clock.now_ms(), self._deps.clock.monotonic()
+        item.last_error = error = problem.error
+        pool = self._pool(item)
+        bench = pool.failed(grant, error, mono, self._deps.jitter())
+        if bench is not None:
+            target = grant.target
+            meters(item.task.model).benched(target.deployment.id, target.key or "", error.error_class)
+            _log.info(
+                "%s: benched for %.1f s (%s: %s)",
+                target.id, bench.until - mono, error.error_class, error.message,
+            )  # fmt: skip
         model = item.config.models[item.task.model]
-        asked = problem.error.retry_after_ms
-        if asked is not None and problem.error.error_class in _HOLD_THE_MODEL:
-            self._limiter.hold(self._deps.clock.monotonic() + min(asked, _LONGEST_WAIT_MS) / 1000)
-        wait_ms = max(self._backoff_ms(item.tries), asked or 0)
-        if not problem.repeatable or not self._may_repeat(item, model, now, wait_ms):
+        wait_ms = max(retries.backoff_ms(item.tries, self._deps.jitter()), error.retry_after_ms or 0)
+        item.failed_at |= {grant.target.id}
+        if retries.goes_elsewhere(item, pool, error, mono):
+            wait_ms = 0
+        elif not problem.repeatable or not retries.may_repeat(item, model, now, wait_ms):
             return outcomes.failed(item, problem, now)
         if not item.owned.alive:
             return outcomes.returned(item, now)
-        item.ready_at = now + wait_ms
+        item.ready_at = now + wait_ms if wait_ms else 0
         self._requeue(item)
         return None
 
-    def _may_repeat(self, item: Item, model: Model, now: int, wait_ms: int) -> bool:
-        in_time = wait_ms <= _LONGEST_WAIT_MS and now + wait_ms < item.task.deadline_at
-        return in_time and item.tries <= model.call_retries
-
-    def _backoff_ms(self, tries: int) -> int:
-        """Full jitter over a doubling bound."""
-        first, longest = _BACKOFF_S
-        return int(self._deps.jitter() * min(longest, first * 2**tries) * 1000)
-
     async def _journal(self, item: Item, phase: str) -> None:
-        owned, task = item.owned, item.task
+        owned, task, target = item.owned, item.task, item.target
         record = Attempt(
             phase=phase,
             attempt_id=task.attempt_id,
@@ -269,6 +286,7 @@ class Attempts:
             at=self._deps.clock.now_ms(),
             must_end_by=item.must_end_by,
             worker=self._deps.worker,
-            deployment=item.deployment,
+            deployment=target.deployment.id if target else None,
+            key_name=target.key if target else None,
         )
         await self._deps.journal.write(record, owned.journal_partition)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Final
 
 from processors.limits.limiter import Limiter
-from streams.services.call.attempt import reserved_tokens
+from processors.providers.pool import Grant, Later, Refused
+from schemas.records import ErrorInfo
 from streams.services.call.deps import CallDeps
 from streams.services.call.heartbeat import HeartbeatWatch
 from streams.services.call.item import Item
 from streams.services.call.meters import meters
+from streams.services.call.retries import reserved_tokens
 from streams.services.call.scheduler import Scheduler
 
 _STARTS_AT_ONCE: Final = 100
@@ -27,9 +29,10 @@ class Dispatcher:
         scheduler: Scheduler,
         limiter: Limiter,
         heartbeat: Callable[[], HeartbeatWatch],
-        start: Callable[[Item], None],
+        start: Callable[[Item, Grant], None],
+        refuse: Callable[[Item, ErrorInfo], None],
     ) -> None:
-        self._model_id, self._deps, self._start = model_id, deps, start
+        self._model_id, self._deps, self._start, self._refuse = model_id, deps, start, refuse
         self._scheduler, self._limiter, self._heartbeat = scheduler, limiter, heartbeat
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Handle | None = None
@@ -79,9 +82,19 @@ class Dispatcher:
                 return _AGAIN_S
             if self._deps.journal.full:
                 return _AGAIN_S
-            wait = self._limiter.try_start(reserved_tokens(item.task), clock.monotonic())
+            tokens, now = reserved_tokens(item.task), clock.monotonic()
+            pool = self._deps.targets.pool(item.config, self._model_id)
+            place = pool.look(tokens, now, item.failed_at)
+            if isinstance(place, Later):
+                return place.seconds
+            if isinstance(place, Refused):
+                self._scheduler.pop(now_ms)
+                self._refuse(item, place.error)
+                continue
+            wait = self._limiter.try_start(tokens, now)
             if wait != 0:
                 return wait
+            grant = pool.take(place, tokens, now)
             self._scheduler.pop(now_ms)
-            self._start(item)
+            self._start(item, grant)
         return 0

@@ -122,6 +122,7 @@ class Intake:
             reason=problem.reason,
             message=problem.message,
             at=self._deps.clock.now_ms(),
+            retention_days=self._deps.configs.active()[1].retention.of_dead_letters(()),
         )
         await self._deps.journal.dead_letter(letter)
         assert owned.mark is not None

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
+from processors.providers.pool import Target
 from processors.providers.watch import Watch
 from schemas.config import Config
 from schemas.names import Lane
@@ -31,7 +32,11 @@ class Owned:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One call task. `tries`: provider calls started; `ready_at`: not before (ms, 0 = now)."""
+    """One call task. `tries`: provider calls started; `ready_at`: not before (ms, 0 = now).
+
+    `target`: where the last try went; `failed_at`: ids of targets that failed and that others may take the place of;
+    `dropped`: parameters that the last try left out.
+    """
 
     owned: Owned
     offset: int
@@ -44,6 +49,8 @@ class Item:
     must_end_by: int = 0
     started_at: int | None = None
     first_token_at: int | None = None
-    deployment: str | None = None
+    target: Target | None = None
+    failed_at: frozenset[str] = frozenset()
+    dropped: tuple[str, ...] = ()
     last_error: ErrorInfo | None = None
     watch: Watch | None = None

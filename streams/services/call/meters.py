@@ -25,6 +25,10 @@ class Meters:
         """An outcome was sent."""
         self._outcomes[status].inc()
 
+    def benched(self, deployment: str, key: str, reason: str) -> None:
+        """A key or its deployment was benched."""
+        metrics.CALL_BENCHED.labels(deployment, key, reason).inc()
+
 
 @cache
 def meters(model_id: str) -> Meters:

@@ -2,10 +2,12 @@
 
 import msgspec
 
-from processors.cost import cost
+from processors.pricing.book import book_of
+from processors.pricing.cost import NO_COST, Cost, cost_of, tier_of
 from processors.providers.base import Completion, ProviderFailure, told_or_estimated
 from processors.providers.watch import CallStopped
 from schemas import ids
+from schemas.config import Deployment
 from schemas.names import OutcomeStatus
 from schemas.records import ErrorInfo, Outcome, Timings, Usage
 from streams.services.call.item import Item
@@ -26,7 +28,8 @@ def _outcome(
     error: ErrorInfo | None = None,
 ) -> Outcome:
     task = item.task
-    model = item.config.models.get(task.model)
+    place = _place(item)
+    cost = _cost(item, place, usage, now_ms)
     ordinal = 1 if status == "unknown" else 0
     return Outcome(
         event_id=ids.event_id(task.tenant, task.request_id, "outcome", task.attempt, item.tries, ordinal),
@@ -39,17 +42,40 @@ def _outcome(
         status=status,
         config_version=task.config_version,
         timings=_timings(item, now_ms),
-        provider=model.provider if model else None,
-        deployment=item.deployment,
-        vendor_model=(completion and completion.vendor_model) or (model.vendor_model if model else None),
+        provider=place.provider if place else None,
+        deployment=place.id if place else None,
+        vendor_model=(completion and completion.vendor_model) or (place.vendor_model if place else None),
         vendor_response_id=completion.vendor_response_id if completion else None,
         finish_reason=completion.finish_reason if completion else None,
+        finish_reason_raw=completion.finish_reason_raw if completion else None,
         output=completion.parts if completion else [],
         usage=usage,
-        cost=cost(usage, model.price if model else None),
+        cost=cost.dollars,
+        cost_basis=cost.basis,
+        price_version=cost.version,
         error=error,
         task=None if status == "succeeded" else task,
+        dropped=list(item.dropped),
     )
+
+
+def _place(item: Item) -> Deployment | None:
+    """The deployment that was called; before a call the only one that can be."""
+    if item.target is not None:
+        return item.target.deployment
+    model = item.config.models.get(item.task.model)
+    return model.places[0] if model is not None and len(model.places) == 1 else None
+
+
+def _cost(item: Item, place: Deployment | None, usage: Usage | None, now_ms: int) -> Cost:
+    """What the call cost, at the prices of the time when it began."""
+    if usage is None or place is None:
+        return NO_COST
+    task, began = item.task, item.started_at or now_ms
+    # No longer than the time limit, which ends it: so much was reserved.
+    seconds = min((now_ms - began) / 1000, item.config.models[task.model].timeouts.total_s)
+    prices = book_of(item.config)[task.model].get(place.id)
+    return cost_of(usage, prices, at_ms=began, seconds=max(seconds, 0), tier=tier_of(task.request))
 
 
 def _timings(item: Item, now_ms: int) -> Timings:

@@ -13,8 +13,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from processors.limits.limiter import Limiter
+from processors.providers.pool import Grant
 from schemas.config import Model
 from schemas.names import Lane, calls_topic
+from schemas.records import ErrorInfo
 from streams.fetch_pace import pace_fetches
 from streams.services.call import outcomes
 from streams.services.call.attempt import Attempts
@@ -62,7 +64,7 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
             deps, self._limiter, lambda: self._heartbeat, self._scheduler.push, self.wake
         )
         self._dispatcher = Dispatcher(
-            model_id, deps, self._scheduler, self._limiter, lambda: self._heartbeat, self._start
+            model_id, deps, self._scheduler, self._limiter, lambda: self._heartbeat, self._start, self._refuse
         )
         self._intake = Intake(deps, self._scheduler, self.attempts, self.spawn)
         self._owned: dict[TopicPartition, Owned] = {}
@@ -96,6 +98,7 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._heartbeat = HeartbeatWatch(self._consumer, timeout_s, self._deps.clock.monotonic)
         self._subscribe()
         self._deps.control.changed.append(self.wake)
+        self._deps.targets.changed.append(self.wake)
         self._deps.control.cancel.append(self.attempts.cancel)
         for loop in (self._fetch(), self._commits.run(), self._sweep(), self._lag.run()):
             self._loops.append(asyncio.create_task(loop))
@@ -118,8 +121,11 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         """Look again whether a call may start."""
         self._dispatcher.wake()
 
-    def _start(self, item: Item) -> None:
-        self.spawn(self.attempts.run(item))
+    def _start(self, item: Item, grant: Grant) -> None:
+        self.spawn(self.attempts.run(item, grant))
+
+    def _refuse(self, item: Item, error: ErrorInfo) -> None:
+        self.spawn(self.attempts.refuse(item, error))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run beside; a failure ends the worker."""
@@ -183,6 +189,7 @@ class ModelRunner(ConsumerRebalanceListener):  # type: ignore[misc]
         await self.let_go()
         await self._consumer.stop()
         self._deps.control.changed.remove(self.wake)
+        self._deps.targets.changed.remove(self.wake)
         self._deps.control.cancel.remove(self.attempts.cancel)
 
     def drop_all(self) -> None:

@@ -10,14 +10,19 @@ import socket
 from typing import Any
 
 from processors.clock import Clock, SystemClock
+from processors.limits.backend import MemoryBackend
+from processors.providers.content import Fetcher
 from processors.providers.sessions import Sessions
 from schemas.codec import Codec
 from schemas.config import Config
+from streams import metrics
 from streams.services.call.control import ControlReader, ControlState
-from streams.services.call.deps import CallDeps, ConfigSource, Targets
+from streams.services.call.deltas import Deltas
+from streams.services.call.deps import CallDeps, ConfigSource
 from streams.services.call.drain import drain, drain_all
 from streams.services.call.journal import Journal, make_producer
 from streams.services.call.runner import ModelRunner
+from streams.services.call.targets import Targets
 from streams.settings import Settings
 
 _MOST_FILES = 65_536
@@ -79,9 +84,12 @@ class CallService:
         async with Sessions.make() as sessions:
             await journal.start()
             await control.start()
-            self._deps = CallDeps(
-                self._settings, self._clock, self._codec, self._configs, journal, state, Targets(sessions),
-                worker_id(self._settings), self.fatal,
+            limits = MemoryBackend()
+            self._deps = deps = CallDeps(
+                self._settings, self._clock, self._codec, self._configs, journal, state,
+                Targets(sessions, limits), Fetcher(fetched_bytes=metrics.CALL_CONTENT_BYTES.inc),
+                Deltas(self._settings.brokers, self._codec, self._clock.now_ms),
+                worker_id(self._settings), self.fatal, limits,
             )  # fmt: skip
             reading = asyncio.create_task(control.run())
             reading.add_done_callback(self._ended)
@@ -93,6 +101,8 @@ class CallService:
             reading.cancel()
             await control.stop()
             await journal.stop()
+            await deps.deltas.stop()
+            await deps.fetcher.close()
 
     async def _until(self, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait())

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from processors.providers.pool import Later, NoTarget
 from schemas.records import Attempt, Control, RequestEvent, Tool
-from streams.services.call.deps import NoTarget
 from tests.fakes.call_bench import Bench
 
 
@@ -88,12 +88,12 @@ async def test_what_can_t_be_paid_is_queued_for_another_try(status: int) -> None
     assert bench.outcomes[0].tries == 2
 
 
-async def test_a_retry_after_is_obeyed_and_holds_the_model() -> None:
+async def test_a_retry_after_is_obeyed_and_benches_the_key() -> None:
     bench = Bench([(429, {"retry-after": "8"})])
     item = bench.item()
     await bench.run(item)
     assert item.ready_at == bench.now + 8000
-    assert bench.limiter.try_start(1, bench.mono + 7.5) == pytest.approx(0.5)
+    assert bench.places.look(1, bench.mono + 7.5) == Later(0.5)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import asyncio
 import orjson
 import pytest
 
+from processors.providers.pool import Later, NoTarget, Target
 from schemas.config import RateLimits
 from schemas.records import Control, Usage
-from streams.services.call.attempt import used_tokens
-from streams.services.call.deps import NoTarget
+from streams.services.call.retries import used_tokens
 from tests.fakes.call_bench import Bench
 
 
@@ -58,7 +58,9 @@ async def test_a_next_try_that_is_let_go_before_its_start_is_returned() -> None:
 async def test_what_begins_is_running_before_anything_is_awaited() -> None:
     bench = Bench([(200, {})])
     item = bench.item()
-    running = asyncio.create_task(bench.attempts.run(item))
+    place = bench.places.look(2, bench.mono)
+    assert isinstance(place, Target)
+    running = asyncio.create_task(bench.attempts.run(item, bench.places.take(place, 2, bench.mono)))
     assert bench.limiter.try_start(2, bench.mono) == 0
     await asyncio.sleep(0)
     assert bench.steps == ["started.1"] and item in bench.attempts.running
@@ -119,4 +121,4 @@ async def test_a_long_wait_is_route_s_to_decide() -> None:
     [outcome] = bench.outcomes
     assert outcome.status == "failed" and outcome.error is not None and bench.requeued == []
     assert outcome.error.retry_after_ms == 3_600_000 and outcome.error.retriable
-    assert bench.limiter.try_start(1, bench.mono) == pytest.approx(60.0)
+    assert bench.places.look(1, bench.mono) == Later(60.0)

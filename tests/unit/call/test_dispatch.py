@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
-from schemas.records import Control
+from schemas.records import Control, ErrorInfo
+from tests.fakes.call_bench import CONFIG
 from tests.fakes.call_runner import RunnerBench
+
+RATE_LIMITED = ErrorInfo(error_class="rate_limited", message="m", retry_after_ms=50)
 
 
 @pytest.fixture
@@ -49,3 +52,43 @@ async def test_a_paused_model_starts_nothing(bench: RunnerBench) -> None:
             bench.queue(bench.item(0))
         await bench.settle()
         assert begun == ([] if command == "pause" else [0])
+
+
+async def test_a_task_starts_at_a_target_and_not_before_one_is_free(bench: RunnerBench) -> None:
+    begun = bench.note_starts()
+    pool = bench.deps.targets.pool(CONFIG, "m")
+    pool.targets[0].benches.key.put(RATE_LIMITED, bench.deps.clock.monotonic())
+    bench.queue(bench.item(0))
+    bench.runner.wake()
+    await bench.settle()
+    assert begun == []
+    await asyncio.sleep(0.1)
+    assert begun == [0], "without being woken, at the end of the wait of 50 ms"
+
+
+async def test_the_end_of_a_probe_wakes_the_others(bench: RunnerBench) -> None:
+    begun = bench.note_starts()
+    pool = bench.deps.targets.pool(CONFIG, "m")
+    pool.targets[0].benches.key.put(RATE_LIMITED, bench.deps.clock.monotonic() - 1)
+    probe = pool.take(pool.targets[0], 1, bench.deps.clock.monotonic())
+    bench.queue(bench.item(0))
+    bench.runner.wake()
+    await bench.settle()
+    assert begun == []
+    assert pool.accepted(probe)
+    bench.deps.targets.tell_changed()
+    await bench.settle()
+    assert begun == [0]
+
+
+async def test_tasks_are_told_at_once_that_no_key_serves(bench: RunnerBench) -> None:
+    pool = bench.deps.targets.pool(CONFIG, "m")
+    refused = ErrorInfo(error_class="auth", message="the key was refused", retriable=True)
+    pool.targets[0].benches.key.put(refused, bench.deps.clock.monotonic())
+    for offset in range(3):
+        bench.queue(bench.item(offset))
+    bench.runner.wake()
+    await bench.settle()
+    errors = [outcome.error.error_class for outcome in bench.journal.outcomes if outcome.error]
+    assert errors == ["auth"] * 3 and bench.owned.mark is not None and bench.owned.mark.unfinished == 0
+    assert bench.runner._limiter.running == 0

@@ -69,15 +69,6 @@ def test_an_unknown_end_gives_nothing_back(backend: Backend) -> None:
     assert (calls.try_start(1, 0.0) or 0) > 0
 
 
-def test_a_hold_is_a_floor_for_the_model_and_never_shortened(backend: Backend) -> None:
-    calls, other = limiter(backend, concurrency=9), Limiter("other", RateLimits.model_validate({}), backend)
-    calls.hold(10.0)
-    calls.hold(5.0)
-    assert calls.try_start(1, 4.0) == pytest.approx(6.0)
-    assert other.try_start(1, 4.0) == 0.0
-    assert calls.try_start(1, 10.0) == 0.0
-
-
 def test_changed_limits_hold_from_the_next_start(backend: Backend) -> None:
     calls = limiter(backend, concurrency=1)
     assert calls.try_start(1, 0.0) == 0.0

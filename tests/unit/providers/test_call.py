@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 
 from processors.providers.adapters import transport_of
+from processors.providers.authorisers import Resolver
 from processors.providers.base import ATTEMPT_HEADER, HttpRequest, ProviderFailure
 from processors.providers.call import HttpTransport, Order, call
-from processors.providers.openai import OpenAiAdapter
+from processors.providers.openai.adapter import OpenAiAdapter
 from processors.providers.sessions import Sessions
 from processors.providers.watch import CallStopped, StopReason, Watch
 from schemas.config import Model, Provider, Timeouts
@@ -104,7 +105,7 @@ async def test_a_provider_s_header_can_ask_for_fresh_connections(
     async with Sessions.make() as sessions:
         for _ in range(3):
             wanted = order(sessions.kept, base(port))
-            wanted.transport = transport_of(provider, sessions, "key")
+            wanted.transport = transport_of(provider, None, sessions, Resolver(str, str))
             await call(wanted)
     assert state.connections == connections
 

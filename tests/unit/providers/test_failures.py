@@ -1,11 +1,30 @@
 """The table of failures."""
 
-import email.utils
-
 import pytest
 
-from processors.providers.failures import kind_of, retry_after_ms
-from processors.providers.openai import OpenAiAdapter
+from processors.providers.adapters import error_tables
+from processors.providers.failures import (
+    AUTH,
+    COMMON,
+    CONTENT_FILTER,
+    CONTEXT_EXCEEDED,
+    INVALID_REQUEST,
+    NO_SUCH_MODEL,
+    OVERLOADED,
+    RATE_LIMITED,
+    SPEND_LIMIT,
+    Errors,
+    kind_of,
+    stream_failure,
+)
+from processors.providers.openai.adapter import OpenAiAdapter
+
+KINDS = {
+    kind.error_class: kind
+    for kind in (
+        AUTH, CONTENT_FILTER, CONTEXT_EXCEEDED, INVALID_REQUEST, NO_SUCH_MODEL, OVERLOADED, RATE_LIMITED, SPEND_LIMIT
+    )
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -21,7 +40,8 @@ from processors.providers.openai import OpenAiAdapter
         (418, None, "invalid_request", False, False, False),
         (422, None, "invalid_request", False, False, False),
         (429, None, "rate_limited", True, False, True),
-        (429, "insufficient_quota", "rate_limited", True, False, False),
+        (402, None, "spend_limit", False, False, False),
+        (429, "insufficient_quota", "spend_limit", False, False, False),
         (503, None, "overloaded", True, False, True),
         (529, None, "overloaded", True, False, True),
         (408, None, "provider_error", True, True, False),
@@ -61,22 +81,43 @@ def test_any_form_of_error_body_is_told(body: bytes, told: str) -> None:
     assert told in problem.error.message and problem.error.retry_after_ms == 1500
 
 
-def test_retry_after_in_every_form() -> None:
-    now_ms = 1_700_000_000_000
-    date = email.utils.formatdate(1_700_000_030, usegmt=True)
-    assert retry_after_ms({"retry-after": "2"}, now_ms) == 2000
-    assert retry_after_ms({"retry-after": "0.5"}, now_ms) == 500
-    assert retry_after_ms({"retry-after-ms": "750", "retry-after": "2"}, now_ms) == 750
-    assert retry_after_ms({"retry-after": date}, now_ms) == 30_000
-    assert retry_after_ms({}, now_ms) is None
+VENDOR = {(None, "teapot"): SPEND_LIMIT, (400, "busy"): OVERLOADED, (503, None): RATE_LIMITED}
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("status", "codes", "error_class"),
     [
-        "soon", "-1", "nan", "inf", "99999999", "",
-        "Wed, 21 Oct 2015 07:28:00 +99999999999999999999", "Mon, 01 Jan 0001 00:00:00 +2300",
+        (418, "teapot", "spend_limit"),
+        (500, "teapot", "provider_error"),
+        (400, "busy", "overloaded"),
+        (404, "busy", "no_such_model"),
+        (503, None, "rate_limited"),
+        (429, None, "rate_limited"),
+        (400, ("unknown", "teapot"), "spend_limit"),
+        (400, (None, None), "invalid_request"),
+        (400, ("context_length_exceeded", "busy"), "overloaded"),
+        (None, "teapot", "spend_limit"),
+        (None, "unheard_of", "provider_error"),
     ],
-)  # fmt: skip
-def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
-    assert retry_after_ms({"retry-after": value}, 0) is None
+)
+def test_a_vendor_s_table_goes_before_what_is_common(
+    status: int | None, codes: str | tuple[str | None, ...] | None, error_class: str
+) -> None:
+    assert kind_of(status, codes, VENDOR).error_class == error_class
+
+
+def test_an_error_inside_a_stream_may_be_paid_whatever_it_says() -> None:
+    for code in ("teapot", "insufficient_quota", "rate_limit_exceeded", None):
+        problem = stream_failure(code, "m", VENDOR)
+        assert problem.error.maybe_paid and not problem.repeatable
+
+
+@pytest.mark.parametrize(("vendor", "table"), [*error_tables().items(), ("common", COMMON)])
+def test_every_row_of_the_table_holds_together(vendor: str, table: Errors) -> None:
+    """A class means the same whoever says it, and what may be paid is never called again by itself."""
+    assert table, vendor
+    for key, kind in table.items():
+        if kind.error_class in KINDS:
+            assert kind == KINDS[kind.error_class], f"{vendor} {key}"
+        assert not (kind.maybe_paid and kind.repeatable), f"{vendor} {key}"
+        assert kind.follows != "spend_limit" or not kind.retriable, f"{vendor} {key}"

@@ -8,7 +8,7 @@ import pytest
 
 from processors.providers.base import HttpRequest, ProviderFailure
 from processors.providers.call import Answer, Order, call
-from processors.providers.openai import OpenAiAdapter
+from processors.providers.openai.adapter import OpenAiAdapter
 from processors.providers.watch import Watch
 from schemas.config import Model, Timeouts
 from schemas.records import CallTask, RequestEvent

@@ -38,3 +38,21 @@ def test_an_event_without_end_is_bounded(pieces: list[bytes]) -> None:
     parser = SseParser(most=50)
     with pytest.raises(TooLong, match="longer than 50 bytes"):
         feed(parser, *pieces)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b"event: x\ndata: a\n\nevent: y\ndata: b\n\n", [b"a", b"b"]),
+        (b"event: x\ndata: a\ndata: b\n\n", [b"a\nb"]),
+        (b"event: x\nid: 1\ndata: a\n\nevent: y\n\n", [b"a"]),
+        (b"event: x\n\nevent: y\ndata: b\nretry: 1\n\n", [b"b"]),
+        (b"data: a\nid: 1\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: a\n\n\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: a\n\n: ping\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: a\n\nevent: y\ndata: b\n\n", [b"a", b"b"]),
+    ],
+)
+def test_events_of_every_form_in_one_read(stream: bytes, expected: list[bytes]) -> None:
+    """The usual forms are cut apart at once; nothing else may be taken for one of them."""
+    assert feed(SseParser(), stream) == expected

@@ -1,5 +1,6 @@
 """What follows an outcome: settlement, the end, or another attempt."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -279,3 +280,28 @@ def test_outcome_without_its_task_ends_instead_of_hanging(world: World) -> None:
     returned.task = None
     final = result(world.feed(returned))
     assert (final.status, final.error_class) == ("failed", "internal")
+
+
+def test_dropped_parameters_end_in_the_audit_and_in_the_result(world: World) -> None:
+    dropped = ["parameters.seed", "parameters.top_k"]
+    emits = world.feed(outcome(world.submit(), dropped=dropped, finish_reason_raw="end_turn"))
+    [audited] = records_of(emits, AuditEvent)
+    assert json.loads(audited.details)["dropped"] == dropped
+    assert (result(emits).dropped, result(emits).finish_reason_raw) == (dropped, "end_turn")
+
+
+def test_parameters_of_an_attempt_that_failed_are_audited_with_the_next(world: World) -> None:
+    failed = outcome(world.submit(), "failed", "provider_error", retriable=True, dropped=["parameters.seed"])
+    emits = world.feed(failed)
+    [audited] = records_of(emits, AuditEvent)
+    assert audited.action == "retried" and json.loads(audited.details)["dropped"] == ["parameters.seed"]
+    done = world.feed(outcome(only(emits, CallTask)))
+    [audited] = records_of(done, AuditEvent)
+    assert "dropped" not in json.loads(audited.details), "the attempt that ended the request dropped nothing"
+
+
+def test_a_refused_parameter_is_audited_with_its_name(world: World) -> None:
+    emits = world.feed(outcome(world.submit(), "failed", "unsupported_parameter"))
+    [audited] = records_of(emits, AuditEvent)
+    assert (audited.action, audited.reason) == ("retried", "unsupported_parameter")
+    assert json.loads(audited.details)["unsupported"] == "it was unsupported_parameter"

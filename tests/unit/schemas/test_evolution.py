@@ -167,7 +167,7 @@ def test_a_schema_that_could_not_be_read_safely_is_refused(schema: Any, why: str
 
 def test_every_released_schema_is_fully_compatible() -> None:
     released = definitions.released()
-    assert {name for _, name in released} == set(SUBJECTS.values())
+    assert {name for _, name in released} <= set(SUBJECTS.values())
     for (version, name), schema in released.items():
         assert breaks(schema, definitions.self_contained(name)) == [], f"{name} against release {version}"
 
