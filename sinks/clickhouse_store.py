@@ -18,6 +18,7 @@ LEDGER: Final = Table(
     ("sequence", "id", "worker", "state", "gaps", "format_version"),
     ("UInt64", "String", "LowCardinality(String)", "String", "String", "UInt16"),
 )
+REPAIRS: Final = Table("repair_ledger", LEDGER.columns, LEDGER.types)
 _KEPT_PARTITIONS: Final = 3
 _TRIM_EVERY: Final = 10_000
 _PROBE_MS: Final = 60_000
@@ -30,9 +31,11 @@ class SchemaDiffers(Exception):
 class ClickHouseStore:
     """Implements `sinks.store.Store`."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(self, clickhouse: ClickHouse, ledger: Table = LEDGER) -> None:
+        """`ledger` is where its versions lie: the sink's, or that of repairs."""
         self._clickhouse = clickhouse
         self._database = clickhouse.access.database
+        self._ledger = ledger
 
     @classmethod
     def at(cls, access: Access) -> "ClickHouseStore":
@@ -50,7 +53,7 @@ class ClickHouseStore:
         for table, name, kind in await self._clickhouse.query(query("columns"), parameters):
             found.setdefault(table, {})[name] = kind
         wrong = []
-        for table in (*TABLES.values(), LEDGER):
+        for table in (*TABLES.values(), LEDGER, REPAIRS):
             there = found.get(table.name, {})
             for name, kind in zip(table.columns, table.types, strict=True):
                 if there.get(name) != kind:
@@ -62,11 +65,11 @@ class ClickHouseStore:
             raise SchemaDiffers(hint + "; ".join(wrong[:20]))
 
     async def latest(self) -> Reading:
-        rows = await self._clickhouse.query(query("ledger_latest", database=self._database))
+        rows = await self._clickhouse.query(query("ledger_latest", database=self._database, ledger=self._ledger.name))
         return Reading(_version(rows[0]), rows[0][-1]) if rows else Reading(None, await self._now())
 
     async def version(self, sequence: int) -> Version | None:
-        sql = query("ledger_version", database=self._database)
+        sql = query("ledger_version", database=self._database, ledger=self._ledger.name)
         rows = await self._clickhouse.query(sql, {"sequence": sequence})
         return _version(rows[0]) if rows else None
 
@@ -79,7 +82,7 @@ class ClickHouseStore:
             msgspec.json.encode(version.gaps).decode(),
             version.format_version,
         )
-        await self._clickhouse.insert(LEDGER, [row], token, lease)
+        await self._clickhouse.insert(self._ledger, [row], token, lease)
         if version.sequence % _TRIM_EVERY == 0:
             await self.trim()
 
@@ -159,10 +162,11 @@ class ClickHouseStore:
 
     async def trim(self) -> None:
         """Drop old partitions of the ledger. Every version holds the whole state, so the last is all that counts."""
-        sql, names = query("ledger_partitions"), {"database_name": self._database}
+        sql = query("ledger_partitions")
+        names = {"database_name": self._database, "ledger_name": self._ledger.name}
         partitions = [row[0] for row in await self._clickhouse.query(sql, names)]
         for partition in partitions[:-_KEPT_PARTITIONS]:
-            drop = query("ledger_drop", database=self._database)
+            drop = query("ledger_drop", database=self._database, ledger=self._ledger.name)
             await self._clickhouse.command(drop, {"partition": partition})
 
     async def _now(self) -> int:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -34,6 +34,7 @@ _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 2_000
 _REVOKE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 1.0
+_ASK_EVERY_S: Final = 5.0
 _LAST_TURN_S: Final = 0.5
 
 
@@ -61,7 +62,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._committed: dict[Partition, int] = {}
         self._landed: dict[Partition, int] = {}
         self._outrun: set[Partition] = set()  # of which Kafka has deleted what was to be read next
-        self._looked = float("-inf")
+        self._looked = self._asked = float("-inf")
         self._consumer = connect(options)
 
     @property
@@ -127,6 +128,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._begin()
         if self._gatherer.full and self._work is not None:
             await asyncio.wait([self._work], timeout=_POLL_MS / 1000)
+            await self._ask()
             return
         reading = [TopicPartition(*at) for at in (self._gatherer.opened & self._assigned) - self._outrun]
         if not reading:
@@ -210,15 +212,31 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _look(self, reading: Sequence[TopicPartition]) -> None:
         """Move on over markers and aborted records behind the last record, and tell the lag."""
-        lags: dict[str, int] = dict.fromkeys(self._options.topics, 0)
+        ends = {}
         for tp in reading:
             at = (tp.topic, tp.partition)
-            if at not in self._gatherer.opened or at not in self._assigned:
-                continue
-            self._gatherer.reach(at, await self._consumer.position(tp))
-            end = self._consumer.last_stable_offset(tp)
-            if end is not None:
-                lags[tp.topic] += max(0, end - self._landed[at])
+            if at in self._gatherer.opened and at in self._assigned:
+                self._gatherer.reach(at, await self._consumer.position(tp))
+                ends[tp] = self._consumer.last_stable_offset(tp)
+        self._tell(ends)
+
+    async def _ask(self) -> None:
+        """Tell the lag while nothing is read: the ends that the last fetches brought stand still then."""
+        if self._parts.clock() - self._asked < _ASK_EVERY_S:
+            return
+        self._asked = self._parts.clock()
+        waited_for = [TopicPartition(*at) for at in self._gatherer.opened & self._assigned]
+        try:
+            self._tell(await self._consumer.end_offsets(waited_for))
+        except KafkaError as error:  # it only tells; reading will meet what is wrong
+            log.info("the lag isn't known: %s", error)
+
+    def _tell(self, ends: Mapping[TopicPartition, int | None]) -> None:
+        lags: dict[str, int] = dict.fromkeys(self._options.topics, 0)
+        for tp, end in ends.items():
+            landed = self._landed.get((tp.topic, tp.partition))
+            if end is not None and landed is not None:
+                lags[tp.topic] += max(0, end - landed)
         for topic, positions in lags.items():
             self._parts.metrics.lag(topic, positions)
 

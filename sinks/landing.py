@@ -56,8 +56,20 @@ class Parts:
     worker: str
 
 
+Name = Callable[[str, Intent, int], str]
+"""The deduplication token of an intent's block for a table; the number counts its repeats."""
+
+
+def _token_of_ranges(table: str, intent: Intent, again: int) -> str:
+    return token(table, intent.ranges, again)
+
+
 class Landing:
-    def __init__(self, parts: Parts, register: Register, source: Source) -> None:
+    def __init__(
+        self, parts: Parts, register: Register, source: Source, name: Name = _token_of_ranges
+    ) -> None:
+        """`name` gives the tokens of an intent's blocks."""
+        self._name = name
         self._parts = parts
         self._store = parts.store
         self._patience = parts.patience
@@ -114,7 +126,7 @@ class Landing:
                     return
                 again = max(again, 1) if finished else again
             try:
-                await self._store.insert(table, rows, token(table, intent.ranges, again), lease)
+                await self._store.insert(table, rows, self._name(table, intent, again), lease)
             except LeaseOver:
                 await self._register.refresh()
             except Unavailable as error:

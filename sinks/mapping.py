@@ -10,8 +10,10 @@ from schemas.codec import Codec
 from schemas.records import DeadLetter
 from schemas.registry import UnknownSchemaId
 from schemas.signals import Invalid
+from sinks import config_record
+from sinks.config_record import ConfigRecord
 from sinks.dead_letter import letter
-from sinks.rows import KafkaRecord, rows_of
+from sinks.rows import KafkaRecord, Rows, rows_of
 from sinks.store import Row
 
 _OVERHEAD_BYTES = 64
@@ -39,10 +41,13 @@ def decoder(codec: Codec, events: Mapping[str, type[msgspec.Struct]]) -> Decode:
     """Decodes what lies on the topics of `events` as the event that the topic carries."""
 
     def decode(record: KafkaRecord) -> Any:
+        event = events[record.topic]
+        if event is ConfigRecord:
+            return config_record.read(record.key, record.value)
         try:
-            return codec.decode(record.value, events[record.topic])
+            return codec.decode(record.value, event)
         except UnknownSchemaId:
-            return codec.decode_async(record.value, events[record.topic])
+            return codec.decode_async(record.value, event)
 
     return decode
 
@@ -71,11 +76,20 @@ class Mapped:
         return sum(map(len, self.rows.values()))
 
 
+Keep = Callable[[msgspec.Struct, Rows], Rows]
+"""The rows of an event as they may be kept: emptied where an erasure has been ordered, marked where a hold stands."""
+
+
+def _as_they_are(event: msgspec.Struct, rows: Rows) -> Rows:
+    return rows
+
+
 class Mapper:
     """Maps records; `decode` is the codec's, bound to the topics' events."""
 
-    def __init__(self, decode: Decode) -> None:
+    def __init__(self, decode: Decode, keep: Keep = _as_they_are) -> None:
         self._decode = decode
+        self._keep = keep
 
     async def map(self, records: Iterable[KafkaRecord]) -> Mapped:
         """What `records` make. Never raises for what is in a record."""
@@ -91,7 +105,7 @@ class Mapper:
                 event = self._decode(record)
                 if not isinstance(event, msgspec.Struct):
                     event = await event
-                made = rows_of(event, record)
+                made = self._keep(event, rows_of(event, record))
             except Invalid as error:
                 rejected.append(letter(record, error.reason, error.message))
                 continue

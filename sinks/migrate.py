@@ -1,19 +1,21 @@
 """Brings the database to this version: forward only, each file once, by one runner at a time.
 
 A runner takes a migration by writing `started` under a deduplication token, which the engine applies for one runner
-only, and reads back whether it was the one. The others wait for `applied`; where that doesn't come, because the
-runner died, they take it again. Statements can be run twice (IF NOT EXISTS), so that this is safe.
+only, and reads back whether it was the one. The others wait for `applied` or `failed`; where neither comes, because
+the runner died, they take it again. Statements can be run twice (IF NOT EXISTS), so that this is safe.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sinks.clickhouse import Access, ClickHouse
 from sinks.queries import Migration, filled, migrations, query
+from sinks.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +27,31 @@ class MigrationFailed(Exception):
     """A migration can't be applied; the message says why."""
 
 
+State = Literal["applied", "pending", "running", "failed", "stopped", "changed", "newer"]
+"""Of one migration: in force; not begun; under way by a runner; refused by ClickHouse; begun by a runner that is dead;
+in force, but the file is another by now; in force, and of a newer version than this one."""
+
+
 @dataclass(frozen=True)
 class Status:
-    """One migration of this version: `applied` is when (ms), None where it isn't."""
+    """One migration; `at` is when it came into its state (ms), None where it is pending."""
 
     version: int
     name: str
-    applied: int | None
+    state: State
+    at: int | None
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing needs to be done about it."""
+        return self.state in ("applied", "newer")
 
 
 class Migrator:
-    """Applies `steps` (by default the bundled ones). One that was started `stuck_ms` ago and isn't applied is free."""
+    """Applies `steps` (by default the bundled ones). One that was started `stuck_ms` ago and isn't applied is free.
+
+    `tell` is given a line for each migration applied, and for each wait for another runner.
+    """
 
     def __init__(
         self,
@@ -43,6 +59,7 @@ class Migrator:
         steps: Sequence[Migration] | None = None,
         stuck_ms: int = _STUCK_MS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tell: Callable[[str], None] = log.info,
     ) -> None:
         self._clickhouse = clickhouse
         self._names = {"database": clickhouse.access.database, "analytics": clickhouse.access.analytics}
@@ -51,47 +68,81 @@ class Migrator:
         self._runner = uuid.uuid4().hex
         self._stuck_ms = stuck_ms
         self._sleep = sleep
+        self._tell = tell
 
     async def apply(self) -> list[str]:
         """Apply what is missing; returns the names of the files that this runner applied.
 
-        Raises MigrationFailed where an applied file has changed, StoreError where ClickHouse refuses.
+        Raises MigrationFailed where an applied file has changed, or where a newer version has gone another way;
+        StoreError where ClickHouse refuses.
         """
         for database in self._names.values():
             await self._clickhouse.command(query("create_database", database=database))
         await self._clickhouse.command(query("create_migrations", database=self._database))
-        self._check(await self._events())
+        self._check(found := self._states(await self._events()))
+        if any(s.at is None for s in found) and await self._on_cluster():
+            raise MigrationFailed(
+                f"database {self._database} is on a cluster, where migrations aren't run by themselves: "
+                "`sluice clickhouse migrate --cluster NAME --print` gives the statements"
+            )
         return [step.name for step in self._steps if await self._apply(step)]
 
     async def status(self) -> list[Status]:
-        """Every migration of this version, applied or not. Changes nothing."""
+        """Every migration of this version and of newer ones, in order. Changes nothing."""
         rows = await self._clickhouse.query(
             "SELECT count() FROM system.tables WHERE database = {d:String} AND name = 'schema_migrations'",
             {"d": self._database},
         )
-        events = await self._events() if rows[0][0] else []
-        self._check(events)
-        at = {e["version"]: e["at_ms"] for e in reversed(events) if e["event"] == "applied"}
-        return [Status(s.version, s.name, at.get(s.version)) for s in self._steps]
+        return self._states(await self._events() if rows[0][0] else [])
+
+    async def _on_cluster(self) -> bool:
+        """Whether the tables were made by the statements for a cluster (`sinks.cluster`)."""
+        [(engine,)] = await self._clickhouse.query(
+            "SELECT engine FROM system.tables WHERE database = {d:String} AND name = 'schema_migrations'",
+            {"d": self._database},
+        )
+        return str(engine).startswith("Replicated")
 
     async def _apply(self, step: Migration) -> bool:
+        told = False
         while True:
             mine = [e for e in await self._events() if e["version"] == step.version]
             if any(e["event"] == "applied" for e in mine):
                 return False
             last = mine[-1] if mine else None
-            if last is not None and last["now_ms"] - last["at_ms"] < self._stuck_ms:
+            if last is not None and last["event"] == "started" and self._alive(last):
+                if not told:
+                    self._tell(
+                        f"{step.name} is under way by another runner; waiting for it, and taking it over should it"
+                        f" not end within {self._stuck_ms // 1000} s"
+                    )
+                told = True
                 await self._sleep(_POLL_S)
                 continue
             await self._note(step, "started", f"migration:{step.version}:{len(mine)}")
             mine = [e for e in await self._events() if e["version"] == step.version]
             if not mine or mine[-1]["runner"] != self._runner:
                 continue
-            log.info("applying migration %s", step.name)
+            await self._run(step, f"migration:{step.version}:{len(mine)}")
+            self._tell(f"{step.name} applied")
+            return True
+
+    async def _run(self, step: Migration, failed: str) -> None:
+        """Run the statements. Where one is refused, `failed` is the token of the note that lets others try at once."""
+        try:
             for statement in step.statements:
                 await self._clickhouse.command(filled(statement, self._names))
-            await self._note(step, "applied", f"migration:{step.version}:applied")
-            return True
+        except StoreError as error:
+            if error.code is None:  # no answer: the statement may be under way
+                raise
+            with suppress(StoreError):
+                await self._note(step, "failed", failed)
+            raise type(error)(f"{step.name}: {error}", error.code) from error
+        await self._note(step, "applied", f"migration:{step.version}:applied")
+
+    def _alive(self, event: Mapping[str, Any]) -> bool:
+        """Whether who wrote `event` may be at it still."""
+        return bool(event["now_ms"] - event["at_ms"] < self._stuck_ms)
 
     async def _note(self, step: Migration, event: str, token: str) -> None:
         parameters = {
@@ -109,17 +160,44 @@ class Migrator:
         rows = await self._clickhouse.query(query("migrations", database=self._database))
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _check(self, events: list[dict[str, Any]]) -> None:
+    def _states(self, events: list[dict[str, Any]]) -> list[Status]:
         wanted = {s.version: s for s in self._steps}
-        for event in events:
-            step = wanted.get(event["version"])
-            if step is None:
-                log.warning("migration %s is of a newer version", event["name"])
-            elif event["event"] == "applied" and event["checksum"] != step.checksum:
+        known = {e["version"]: str(e["name"]) for e in events} | {s.version: s.name for s in self._steps}
+        return [
+            self._state(version, name, wanted.get(version), [e for e in events if e["version"] == version])
+            for version, name in sorted(known.items())
+        ]
+
+    def _state(self, version: int, name: str, step: Migration | None, events: list[dict[str, Any]]) -> Status:
+        if not events:
+            return Status(version, name, "pending", None)
+        if (done := next((e for e in events if e["event"] == "applied"), None)) is not None:
+            changed = step is not None and done["checksum"] != step.checksum
+            return Status(
+                version, name, "changed" if changed else "applied" if step else "newer", done["at_ms"]
+            )
+        last = events[-1]
+        state: State = (
+            "failed" if last["event"] == "failed" else "running" if self._alive(last) else "stopped"
+        )
+        return Status(version, name, state, last["at_ms"])
+
+    def _check(self, found: list[Status]) -> None:
+        for each in found:
+            if each.state == "changed":
                 raise MigrationFailed(
-                    f"{step.name} was changed after it had been applied to database {self._database}: "
+                    f"{each.name} was changed after it had been applied to database {self._database}: "
                     "restore the file and put the change into a new one"
                 )
+        newer = [s.name for s in found if s.state == "newer"]
+        missing = [s.name for s in found if s.at is None]
+        if newer and missing:
+            raise MigrationFailed(
+                f"database {self._database} has {newer[-1]}, of a newer version, and lacks {missing[0]}, of this one: "
+                "they can't follow each other. Use the version that brought the newer one"
+            )
+        if newer:
+            self._tell(f"database {self._database} is newer than this version: {', '.join(newer)}")
 
 
 async def migrate(access: Access) -> list[str]:

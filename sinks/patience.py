@@ -35,6 +35,7 @@ class Patience:
         failures = self._failures[what] = self._failures.get(what, 0) + 1
         self._metrics.retried(what)
         self._metrics.paused(True)
+        self._metrics.failing(what, error.code, failures)
         if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... of a row
             log.warning("%s: %s (failure %d, trying again)", what, error, failures)
         delay = min(self._most, self._first * 2 ** min(failures - 1, 16))
@@ -46,6 +47,7 @@ class Patience:
         if failures:
             log.info("%s: over after %d failures", what, failures)
             self._metrics.paused(bool(self._failures))
+            self._metrics.failing(what, None, 0)
 
     async def persist(self, call: Callable[[], Awaitable[T]], what: str) -> T:
         """The result of `call`, tried until it doesn't raise Unavailable."""

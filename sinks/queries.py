@@ -3,10 +3,12 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Final
+
+from sinks.comments import Comments
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -19,7 +21,10 @@ class BadIdentifier(ValueError):
 
 @dataclass(frozen=True)
 class Migration:
-    """One file; `statements` are its statements with {database} and {analytics} still in them."""
+    """One file; `statements` are its statements with {database} and {analytics} still in them.
+
+    Those that comment the columns of its views are among them (`sinks.comments`).
+    """
 
     version: int
     name: str
@@ -67,7 +72,8 @@ def migrations() -> tuple[Migration, ...]:
     versions = [m.version for m in found]
     if versions != list(range(1, len(found) + 1)):
         raise ValueError(f"migrations must be numbered 1, 2, 3 ...: found {versions}")
-    return tuple(found)
+    comments = Comments()
+    return tuple(replace(m, statements=tuple(comments.follow(m.statements))) for m in found)
 
 
 def _read() -> Iterator[Migration]:

@@ -6,7 +6,6 @@ NULL where the engine can't hold them.
 """
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,23 +15,31 @@ from schemas.records import (
     Attempt,
     AuditEvent,
     DeadLetter,
+    Feedback,
     ResultEvent,
     Timings,
     Usage,
     UsageEvent,
 )
 from schemas.signals import Invalid
-from sinks import tables
+from sinks import tables, values
+from sinks.config_record import ConfigRecord
 from sinks.store import Row
+from sinks.values import (
+    EARLIEST_MS,
+    LATEST_MS,
+    MOST_TOKENS,
+    Details,
+    count,
+    money,
+    number_or_null,
+    time,
+    time_or_null,
+    whole,
+)
 
-MAPPING: Final = 1
+MAPPING: Final = 2
 """The version of this mapping: raise it when a record's rows change their table."""
-
-EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
-LATEST_MS: Final = 7_258_118_400_000  # 2200-01-01
-_MOST_COUNT: Final = 2**32 - 1
-_MOST_TOKENS: Final = 2**63 - 1
-_MOST_MONEY: Final = Decimal(10) ** 9
 
 
 class KafkaRecord(Protocol):
@@ -62,8 +69,17 @@ EVENT_OF_TOPIC: Final[dict[str, type[msgspec.Struct]]] = {
     names.USAGE: UsageEvent,
     names.AUDIT: AuditEvent,
     names.ATTEMPTS: Attempt,
+    names.FEEDBACK: Feedback,
+    names.CONFIG: ConfigRecord,
     names.DEAD_LETTERS: DeadLetter,
 }
+
+BODY_DAYS: Final = 30
+"""How long a text is kept whose event doesn't say."""
+FOR_EVER: Final = 0
+_FREE: Final = (False, "")
+"""Under no legal hold, and not erased: `erasure_scope` knows better."""
+MOST_DAYS: Final = 3650  # the engine's times of removal end in 2106
 
 
 def rows_of(event: Any, record: KafkaRecord) -> Rows:
@@ -81,12 +97,12 @@ def _result(e: ResultEvent, at: _At) -> Rows:
         return [("result_notices", _notice(e, at))]
     text = e.text or ""
     row = (
-        e.event_id, e.tenant, e.request_id, _time("accepted_at", e.accepted_at),
-        _time("completed_at", e.completed_at), e.config_version, e.status, e.error_class or "",
+        e.event_id, e.tenant, e.request_id, time("accepted_at", e.accepted_at),
+        time("completed_at", e.completed_at), e.config_version, e.status, e.error_class or "",
         e.error_message or "", [p.code for p in e.problems], e.finish_reason or "", e.model or "", e.provider or "",
-        e.deployment or "", e.vendor_model or "", _count("attempts", e.attempts), *_tokens(e.usage), _money(e.cost),
+        e.deployment or "", e.vendor_model or "", count("attempts", e.attempts), *_tokens(e.usage), money(e.cost),
         *_timings(e.timings), e.lane or "", e.task_type or "", e.application or "", e.user or "",
-        e.session_id or "", e.purpose or "", e.tags, e.workflow_name or "", e.workflow_id or "",
+        e.session_id or "", e.purpose or "", e.data_classes, e.tags, e.workflow_name or "", e.workflow_id or "",
         e.workflow_step or "", e.parent_request_id or "", e.experiment_key or "", e.traceparent or "",
         e.reply_topic or "", len(text), e.metadata, *at,
     )  # fmt: skip
@@ -94,25 +110,33 @@ def _result(e: ResultEvent, at: _At) -> Rows:
         return [("results", row)]
     plain = all(part.type == "text" for part in e.output)
     parts = "" if plain else msgspec.json.encode(e.output).decode()
-    return [
-        ("results", row),
-        ("bodies", (e.tenant, e.request_id, e.completed_at, "output", text, parts, *at)),
-    ]
+    body = (
+        e.tenant,
+        e.request_id,
+        e.completed_at,
+        "output",
+        text,
+        parts,
+        _days(e.retention_days, BODY_DAYS),
+        *_FREE,
+        *at,
+    )
+    return [("results", row), ("bodies", body)]
 
 
 def _notice(e: ResultEvent, at: _At) -> Row:
     return (
         e.event_id, e.tenant, e.request_id, e.kind, e.original_request_id or "",
-        _time("accepted_at", e.accepted_at), _time("completed_at", e.completed_at), e.config_version,
+        time("accepted_at", e.accepted_at), time("completed_at", e.completed_at), e.config_version,
         e.error_message or "", e.application or "", e.user or "", e.metadata, *at,
     )  # fmt: skip
 
 
 def _usage(e: UsageEvent, at: _At) -> Rows:
     row = (
-        e.event_id, e.tenant, e.request_id, _count("attempt", e.attempt), e.attempt_id, _count("tries", e.tries),
-        e.status, _time("accepted_at", e.accepted_at), _time("recorded_at", e.recorded_at), e.config_version,
-        e.model, e.provider or "", e.deployment or "", e.vendor_model or "", *_tokens(e.usage), _money(e.cost),
+        e.event_id, e.tenant, e.request_id, count("attempt", e.attempt), e.attempt_id, count("tries", e.tries),
+        e.status, time("accepted_at", e.accepted_at), time("recorded_at", e.recorded_at), e.config_version,
+        e.model, e.provider or "", e.deployment or "", e.vendor_model or "", *_tokens(e.usage), money(e.cost),
         e.corrects or "", e.error_class or "", *_timings(e.timings), e.lane or "", e.task_type or "",
         e.application or "", e.user or "", e.session_id or "", e.purpose or "", e.experiment_key or "",
         e.workflow_id or "", e.metadata, *at,
@@ -122,8 +146,8 @@ def _usage(e: UsageEvent, at: _At) -> Rows:
 
 def _attempt(e: Attempt, at: _At) -> Rows:
     row = (
-        e.tenant, e.request_id, _count("attempt", e.attempt), e.attempt_id, _count("try", e.try_), e.phase,
-        _time("at", e.at), _time_or_null(e.must_end_by), e.model, e.deployment or "", e.worker, e.call_topic,
+        e.tenant, e.request_id, count("attempt", e.attempt), e.attempt_id, count("try", e.try_), e.phase,
+        time("at", e.at), time_or_null(e.must_end_by), e.model, e.deployment or "", e.worker, e.call_topic,
         e.call_partition, e.call_offset, *at,
     )  # fmt: skip
     return [("attempts", row)]
@@ -131,35 +155,65 @@ def _attempt(e: Attempt, at: _At) -> Rows:
 
 def _audit(e: AuditEvent, at: _At) -> Rows:
     row = (
-        e.event_id, e.tenant, e.action, e.actor, _time("at", e.at), e.config_version,
-        _whole("sequence", e.sequence, _MOST_TOKENS), e.previous_hash.hex(), e.request_id or "",
-        None if e.attempt is None else _count("attempt", e.attempt), e.model or "", e.status or "", e.reason or "",
-        e.details, _time_or_null(e.accepted_at), e.lane or "", e.task_type or "", e.application or "", e.user or "",
+        e.event_id, e.tenant, e.action, e.actor, time("at", e.at), e.config_version,
+        whole("sequence", e.sequence, MOST_TOKENS), e.previous_hash.hex(), e.request_id or "",
+        None if e.attempt is None else count("attempt", e.attempt), e.model or "", e.status or "", e.reason or "",
+        e.details, time_or_null(e.accepted_at), e.lane or "", e.task_type or "", e.application or "", e.user or "",
         e.session_id or "", e.purpose or "", e.data_classes, e.metadata, *at,
     )  # fmt: skip
-    if e.action != "accepted":
+    if e.action not in _DECISIONS:
         return [("audit", row)]
-    return [("audit", row), ("requests", _request(e, at))]
+    details = Details(e.details)
+    made = [("audit", row), ("decisions", _decision(e, details, at))]
+    return [*made, ("requests", _request(e, details, at))] if e.action == "accepted" else made
 
 
-def _request(e: AuditEvent, at: _At) -> Row:
-    d = _Details(e.details)
+def _request(e: AuditEvent, d: Details, at: _At) -> Row:
     return (
-        e.event_id, e.tenant, e.request_id or "", _time("accepted_at", e.accepted_at or e.at), e.config_version,
+        e.event_id, e.tenant, e.request_id or "", time("accepted_at", e.accepted_at or e.at), e.config_version,
         e.status or "", e.reason or "", d.text("model") or e.model or "", d.texts("candidates"), d.text("why"),
         e.lane or "", e.task_type or "", e.application or "", e.user or "", e.session_id or "", e.purpose or "",
-        e.data_classes, d.text("idempotency_key"), _time_or_null(d.whole("deadline_at")),
+        e.data_classes, d.text("idempotency_key"), time_or_null(d.whole("deadline_at")),
         d.whole("input_tokens_estimate", least=0), d.money("worst_case_cost"), d.codes("problems"),
         d.text("source_topic"), d.whole("source_partition", most=2**31 - 1), d.whole("source_offset"), e.details,
         e.metadata, *at,
     )  # fmt: skip
 
 
+_DECISIONS: Final = frozenset({"accepted", "retried"})
+
+
+def _decision(e: AuditEvent, d: Details, at: _At) -> Row:
+    """The choice of a model: for the first attempt, which an acceptance implies where it names one, or a further."""
+    attempt = e.attempt if e.attempt is not None else int(bool(e.model))
+    return (
+        e.event_id, e.tenant, e.request_id or "", e.at, e.action, attempt, e.config_version, e.model or "",
+        d.texts("candidates"), d.text("rule"), d.text("why"), e.reason or "", d.codes("problems"),
+        d.money("worst_case_cost"), time_or_null(d.whole("not_before")), time_or_null(e.accepted_at), e.lane or "",
+        e.task_type or "", e.application or "", e.user or "", e.session_id or "", e.purpose or "", e.data_classes,
+        e.metadata, *at,
+    )  # fmt: skip
+
+
+def _feedback(e: Feedback, at: _At) -> Rows:
+    if not e.tenant or not e.request_id:
+        raise Invalid("incomplete_feedback", "feedback needs the tenant and the request_id of what it judges")
+    row = (
+        e.tenant, e.request_id, time("at", e.at), number_or_null(e.score), e.label or "", e.comment or "",
+        e.source or "", e.metadata, *at,
+    )  # fmt: skip
+    return [("feedback", row)]
+
+
+def _config(e: ConfigRecord, at: _At) -> Rows:
+    return [("config_versions", (e.version, e.event, at[3], e.content, e.matches, *at))]
+
+
 def _dead_letter(e: DeadLetter, at: _At) -> Rows:
     row = (
-        e.id, e.kind, e.stage, e.reason, e.message, _time("at", e.at), e.source_topic, e.source_partition,
-        e.source_offset, _time_or_null(e.source_timestamp), e.key, e.value, [(h.key, h.value) for h in e.headers],
-        e.claimed_tenant or "", e.request_id or "", *at,
+        e.id, e.kind, e.stage, e.reason, e.message, time("at", e.at), e.source_topic, e.source_partition,
+        e.source_offset, time_or_null(e.source_timestamp), e.key, e.value, [(h.key, h.value) for h in e.headers],
+        e.claimed_tenant or "", e.request_id or "", _days(e.retention_days, FOR_EVER), *_FREE, *at,
     )  # fmt: skip
     return [("dead_letters", row)]
 
@@ -169,8 +223,15 @@ _ROWS_OF: Final[dict[type, Callable[[Any, _At], Rows]]] = {
     UsageEvent: _usage,
     AuditEvent: _audit,
     Attempt: _attempt,
+    Feedback: _feedback,
+    ConfigRecord: _config,
     DeadLetter: _dead_letter,
 }
+
+
+def _days(told: int | None, otherwise: int) -> int:
+    return otherwise if told is None else whole("retention_days", told, MOST_DAYS)
+
 
 _NO_TOKENS: Final = (None, None, None, None, None, False, "")
 _NO_TIMINGS: Final = (None, None, None, None)
@@ -180,9 +241,7 @@ def _tokens(u: Usage | None) -> tuple[Any, ...]:
     if u is None:
         return _NO_TOKENS
     counts = (u.input_uncached, u.cache_read, u.cache_write, u.output, u.reasoning)
-    for count in counts:
-        if count is not None and not 0 <= count <= _MOST_TOKENS:
-            raise Invalid("out_of_range", f"usage counts {count} tokens: a count is not negative")
+    values.tokens(counts)
     return (*counts, u.estimated, u.raw or "")
 
 
@@ -190,80 +249,11 @@ def _timings(t: Timings | None) -> tuple[Any, ...]:
     if t is None:
         return _NO_TIMINGS
     return (
-        _time_or_null(t.issued_at),
-        _time_or_null(t.started_at),
-        _time_or_null(t.first_token_at),
-        _time_or_null(t.completed_at),
+        time_or_null(t.issued_at),
+        time_or_null(t.started_at),
+        time_or_null(t.first_token_at),
+        time_or_null(t.completed_at),
     )
 
 
-def _time(name: str, ms: int) -> int:
-    if EARLIEST_MS <= ms < LATEST_MS:
-        return ms
-    raise Invalid("out_of_range", f"{name} is {ms}: give milliseconds since the epoch, from 2000 to 2199")
-
-
-def _time_or_null(ms: int | None) -> int | None:
-    return ms if ms is not None and EARLIEST_MS <= ms < LATEST_MS else None
-
-
-def _count(name: str, value: int) -> int:
-    return _whole(name, value, _MOST_COUNT)
-
-
-def _whole(name: str, value: int, most: int) -> int:
-    if 0 <= value <= most:
-        return value
-    raise Invalid("out_of_range", f"{name} is {value}: give a whole number from 0 to {most}")
-
-
-def _money(cost: Decimal | None) -> Decimal | None:
-    if cost is None or (cost.is_finite() and abs(cost) < _MOST_MONEY):
-        return cost
-    raise Invalid("out_of_range", f"cost is {cost}: give less than {_MOST_MONEY} US dollars")
-
-
-class _Details:
-    """The details of an `accepted` event, read leniently: what is missing or of another type is not given.
-
-    The text itself is kept in the row, so nothing is lost by that.
-    """
-
-    def __init__(self, text: str) -> None:
-        try:
-            found = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):  # the latter for thousands of nested brackets
-            found = None
-        self._found: dict[str, Any] = found if isinstance(found, dict) else {}
-
-    def text(self, name: str) -> str:
-        value = self._found.get(name)
-        return value if isinstance(value, str) else ""
-
-    def texts(self, name: str) -> list[str]:
-        value = self._found.get(name)
-        return [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
-
-    def codes(self, name: str) -> list[str]:
-        """The codes of a list of problems; a problem may be its code alone."""
-        value = self._found.get(name)
-        items = value if isinstance(value, list) else []
-        codes = [v.get("code") if isinstance(v, dict) else v for v in items]
-        return [c for c in codes if isinstance(c, str)]
-
-    def whole(self, name: str, least: int = -(2**63), most: int = 2**63 - 1) -> int | None:
-        value = self._found.get(name)
-        return value if type(value) is int and least <= value <= most else None
-
-    def money(self, name: str) -> Decimal | None:
-        value = self._found.get(name)
-        if type(value) not in (str, int, float):
-            return None
-        try:
-            cost = Decimal(str(value))
-        except ArithmeticError:
-            return None
-        return cost if cost.is_finite() and abs(cost) < _MOST_MONEY else None
-
-
-assert set(EVENT_OF_TOPIC.values()) == set(_ROWS_OF) and len(tables.TABLES) == 8
+assert set(EVENT_OF_TOPIC.values()) == set(_ROWS_OF) and len(tables.TABLES) == 11

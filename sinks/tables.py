@@ -128,6 +128,7 @@ RESULTS: Final = _table(
         "cost": _MONEY,
         **_TIMING_COLUMNS,
         **_CONTEXT_COLUMNS,
+        "data_classes": _NAMES,
         "tags": "Array(String)",
         "workflow_name": _NAME,
         "workflow_id": "String",
@@ -168,6 +169,9 @@ BODIES: Final = _table(
         "side": _NAME,
         "text": "String",
         "parts": "String",
+        "retention_days": "UInt16",
+        "held": "Bool",
+        "erasure": _NAME,
     },
 )
 
@@ -241,6 +245,56 @@ AUDIT: Final = _table(
     },
 )
 
+DECISIONS: Final = _table(
+    "decisions",
+    {
+        "event_id": "String",
+        "tenant": _NAME,
+        "request_id": "String",
+        "decided_at": _TIME,
+        "action": _NAME,
+        "attempt": _COUNT,
+        "config_version": _NAME,
+        "model": _NAME,
+        "candidates": _NAMES,
+        "rule": _NAME,
+        "why": "String",
+        "reason": _NAME,
+        "problems": _NAMES,
+        "worst_case_cost": _MONEY,
+        "not_before": _TIME_OR_NULL,
+        "accepted_at": _TIME_OR_NULL,
+        **_CONTEXT_COLUMNS,
+        "data_classes": _NAMES,
+        "metadata": _MAP,
+    },
+)
+
+FEEDBACK: Final = _table(
+    "feedback",
+    {
+        "tenant": _NAME,
+        "request_id": "String",
+        "at": _TIME,
+        "score": "Nullable(Float64)",
+        "label": _NAME,
+        "comment": "String",
+        "source": _NAME,
+        "metadata": _MAP,
+    },
+)
+
+CONFIG_VERSIONS: Final = _table(
+    "config_versions",
+    {
+        "config_version": _NAME,
+        "event": _NAME,
+        "at": _TIME,
+        "content": "String",
+        "content_matches": "Bool",
+    },
+)
+
 DEAD_LETTERS: Final = _table(
     "dead_letters",
     {
@@ -259,9 +313,16 @@ DEAD_LETTERS: Final = _table(
         "headers": "Array(Tuple(key String, value Nullable(String)))",
         "claimed_tenant": _NAME,
         "request_id": "String",
+        "retention_days": "UInt16",
+        "held": "Bool",
+        "erasure": _NAME,
     },
 )
 
 TABLES: Final = {
-    t.name: t for t in (REQUESTS, RESULTS, RESULT_NOTICES, BODIES, USAGE, ATTEMPTS, AUDIT, DEAD_LETTERS)
-}
+    t.name: t
+    for t in (
+        REQUESTS, RESULTS, RESULT_NOTICES, BODIES, USAGE, ATTEMPTS, AUDIT, DECISIONS, FEEDBACK, CONFIG_VERSIONS,
+        DEAD_LETTERS,
+    )
+}  # fmt: skip

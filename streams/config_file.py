@@ -19,7 +19,12 @@ from schemas.config import Config
 Place = tuple[str | int, ...]
 
 _VARIABLE: Final = re.compile(r"\$(\$?)\{([^}]*)\}")
-_SECRET_FIELDS: Final = frozenset({"api_key"})
+_SECRET_FIELDS: Final = frozenset(
+    {
+        "api_key", "api_keys", "secret", "access_key_id", "secret_access_key", "session_token", "credentials",
+        "client_secret",
+    }
+)  # fmt: skip
 _SECRET_HEADER: Final = re.compile(r"auth|api[-_]?key|token|secret|cookie|password", re.I)
 _MAX_NODES: Final = 100_000
 _REFERENCE: Final = "give a reference (env:NAME or file:PATH), never the secret itself"
@@ -147,7 +152,7 @@ class _Reader:
         if "headers" in place and _SECRET_HEADER.search(str(place[-1])):
             self.fault(place, f"a header that carries a secret: use the provider's api_key; {_REFERENCE}")
             return ""
-        if place and place[-1] in _SECRET_FIELDS:
+        if _is_secret(place):
             return text
 
         def fill(match: re.Match[str]) -> str:
@@ -180,7 +185,13 @@ def _message(kind: str, message: str, place: Place) -> str:
         return f"is not a field{f': is {near[0]} meant?' if near else ': remove it'}"
     if kind == "model_type" and not place:
         return "the file must hold the fields of a configuration (providers, models, tenants, routes)"
-    return _REFERENCE if place and place[-1] in _SECRET_FIELDS else message
+    return _REFERENCE if kind.startswith("string") and _is_secret(place) else message
+
+
+def _is_secret(place: Place) -> bool:
+    """Whether a field holds the reference to a secret; an item of a list is of the list's field."""
+    name = next((part for part in reversed(place) if isinstance(part, str)), None)
+    return name in _SECRET_FIELDS
 
 
 def _reference_faults(message: str, reader: _Reader) -> Iterator[Fault]:

@@ -37,6 +37,15 @@ CALL_DEAD_LETTERS = Counter(
     "sluice_call_dead_letters_total", "Records on call topics that nobody can read, by reason", ["reason"]
 )
 
+CALL_DELTAS = Counter("sluice_call_deltas_total", "Delta events written to reply topics")
+CALL_DELTAS_LOST = Counter("sluice_call_deltas_lost_total", "Attempts whose deltas could not all be written")
+CALL_BENCHED = Counter(
+    "sluice_call_benched_total",
+    "Times that a key or its deployment was benched, by why",
+    ["deployment", "key", "reason"],
+)
+CALL_CONTENT_BYTES = Counter("sluice_call_content_bytes_total", "Bytes of content fetched by reference")
+
 # sink
 SINK_ROWS = Counter("sluice_sink_rows_total", "Rows that landed in ClickHouse", ["table"])
 SINK_BYTES = Counter("sluice_sink_record_bytes_total", "Bytes of the records whose rows landed")
@@ -52,12 +61,40 @@ SINK_FRESHNESS = Histogram(
 SINK_LAG = Gauge("sluice_sink_lag_records", "Readable positions that have not landed", ["topic"])
 SINK_PAUSED = Gauge("sluice_sink_paused", "1 while the sink waits for ClickHouse")
 SINK_RETRIES = Counter("sluice_sink_retries_total", "Requests to ClickHouse that failed, by what", ["what"])
+SINK_FAILING = Gauge(
+    "sluice_sink_failing",
+    "Failures in a row of what the sink is trying, by ClickHouse's error code (none: no answer)",
+    ["what", "code"],
+)
 SINK_REPEATED = Counter("sluice_sink_repeated_intents_total", "Intents found open and finished")
 SINK_LOST = Counter("sluice_sink_lost_chunks_total", "Chunks given up because another worker had gone on")
 SINK_DEAD_LETTERS = Counter(
     "sluice_sink_dead_letters_total", "Records that have no row, by reason", ["reason"]
 )
 SINK_GAP = Counter("sluice_sink_gap_records_total", "Positions that Kafka deleted unread", ["topic"])
+
+# reconciliations, made beside the sink
+RECONCILE_RUNS = Counter(
+    "sluice_reconcile_runs_total", "Reconciliations on schedule: clean, gaps or failed", ["result"]
+)
+RECONCILE_GAPS = Gauge(
+    "sluice_reconcile_gaps", "Gaps that the last reconciliation left, by kind; any is their sum", ["kind"]
+)
+RECONCILE_LAST = Gauge(
+    "sluice_reconcile_last_timestamp_seconds", "When the last reconciliation was over, by whomever"
+)
+RECONCILE_SECONDS = Histogram(
+    "sluice_reconcile_seconds", "How long a reconciliation took", buckets=(1, 5, 15, 60, 300, 900, 3600)
+)
+RECONCILE_RECORDS = Counter("sluice_reconcile_records_total", "Records compared on schedule")
+
+# erasures and legal holds, obeyed beside the sink
+ERASURE_ROWS = Counter(
+    "sluice_erasure_rows_total", "Rows emptied, held or released after they had landed, by a look at them"
+)
+ERASURE_LOOKED = Gauge(
+    "sluice_erasure_last_look_timestamp_seconds", "When this worker last looked whether an order or hold is obeyed"
+)
 
 # relay
 RELAY_COPIED = Counter("sluice_relay_copied_total", "Results copied to a reply topic")

@@ -4,7 +4,7 @@ Workers never create topics. Partition counts are fixed once a topic is used: `a
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -78,11 +78,13 @@ def specs(config: Config) -> list[TopicSpec]:
         TopicSpec(names.RESULTS, partitions, _settings(week)),
         TopicSpec(names.USAGE, partitions, _settings(week)),
         TopicSpec(names.AUDIT, partitions, _settings(4 * week)),
-        TopicSpec(names.FEEDBACK, partitions, _settings(week)),
+        # Its table is partitioned by the record's time, which must not be the publisher's to choose.
+        TopicSpec(names.FEEDBACK, partitions, _settings(week, message_timestamp_type="LogAppendTime")),
         TopicSpec(names.DEAD_LETTERS, partitions, _settings(4 * week)),
         # A cancel must be read by every worker before compaction may drop it for another of the same bucket.
         TopicSpec(names.CONTROL, 1, _compacted(min_compaction_lag_ms=str(24 * _HOUR))),
-        TopicSpec(names.CONFIG, 1, _compacted()),
+        # The sink must read each version, and each that was active, before compaction may drop it for the next.
+        TopicSpec(names.CONFIG, 1, _compacted(min_compaction_lag_ms=str(week))),
         TopicSpec(names.ROUTE_STATE, partitions, state),
     ]
     calls = [
@@ -186,6 +188,17 @@ async def _diff(admin: AIOKafkaAdminClient, wanted: list[TopicSpec]) -> list[Cha
         if differing:
             changes.append(Change(spec.name, "settings", settings=differing))
     return changes
+
+
+async def settings_of(brokers: str, takes: Callable[[str], bool]) -> dict[str, dict[str, str]]:
+    """All settings in force of the topics that are there and whose name `takes` takes."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        found = [name for name in await admin.list_topics() if takes(name)]
+        return await _topic_settings(admin, found) if found else {}
+    finally:
+        await admin.close()
 
 
 async def _topic_settings(

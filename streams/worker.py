@@ -10,6 +10,7 @@ from typing import Final
 
 import uvloop
 
+from processors.providers.redact import RedactingFormatter
 from streams import (
     faust_adapter,
     header_names,  # noqa: F401  (makes every header name readable)
@@ -33,9 +34,9 @@ class Misconfigured(Exception):
 
 def run_worker(stage: str) -> None:
     """Run a stage until SIGTERM or SIGINT. Raises ValueError for a stage that doesn't exist."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("aiokafka", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = get_settings()
@@ -149,7 +150,9 @@ def _service(name: str, settings: Settings, parts: Parts) -> tuple[Service, Call
     if name == "sink":
         from streams.services.sink import SinkService
 
-        sink = SinkService(settings, parts.codec)
+        from streams.services.reconcile import terms_of
+
+        sink = SinkService(settings, parts.codec, terms=lambda: terms_of(parts.configs.active()[1]))
         return sink.run, sink.ready
     from streams.services.relay import make_relay
 

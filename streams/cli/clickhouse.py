@@ -46,9 +46,14 @@ class ClickHouse:
     async def columns_and_rows(self, sql: str) -> tuple[list[str], list[str], list[list[Any]]]:
         """Names and types of the columns, and the rows."""
         answer = await self._ask(sql, "JSONCompactEachRowWithNamesAndTypes", None)
-        lines = [json.loads(row) for row in answer.text.splitlines() if row]
+        try:
+            lines = [json.loads(row) for row in answer.text.splitlines() if row]
+        except ValueError:
+            lines = [None]
         if not lines:
             return [], [], []
+        if not all(isinstance(line, list) for line in lines) or len(lines) < 2:
+            raise BadInput("the answer isn't a table", "leave FORMAT out of the query; --json and --csv say how to print")
         return lines[0], lines[1], lines[2:]
 
     async def stream(self, sql: str, output_format: str) -> AsyncIterator[bytes]:

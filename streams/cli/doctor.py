@@ -19,6 +19,7 @@ from streams.cli.events import open_codec
 from streams.cli.failure import Unwanted, translate
 from streams.cli.kafka import has_topic
 from streams.cli.lifecycle import is_ready
+from streams.cli.sink_health import sink_health
 from streams.local import preflight
 from streams.local.model_server_main import INSTALL
 from streams.topics import diff, specs
@@ -218,6 +219,20 @@ async def _workers(place: Where) -> str:
     return f"all {len(state.workers)} are ready" + (f" ({restarts} restarts so far)" if restarts else "")
 
 
+async def _sink(place: Where) -> str:
+    """Whether the sink gets its rows into ClickHouse: that may answer and yet refuse them, as with a full disk."""
+    state = sv.load_state(place.home)
+    workers = [w for w in state.workers if w.stage == "sink" and w.pid] if state else []
+    if not workers:
+        return "none runs from this home"
+    health = await sink_health(workers[0].port)
+    if health.paused:
+        log = place.home / "logs" / "worker-sink.log"
+        fix = f"read {log} for ClickHouse's own words; docs/runbook.md, SluiceSinkPaused. Nothing is lost meanwhile"
+        raise Sick(str(health), fix)
+    return str(health)
+
+
 CHECKS: dict[str, Check] = {
     "machine": _machine,
     "memory": _memory,
@@ -230,4 +245,5 @@ CHECKS: dict[str, Check] = {
     "providers": _providers,
     "model server": _model,
     "workers": _workers,
+    "sink": _sink,
 }

@@ -9,12 +9,11 @@ import httpx
 from schemas import names
 from schemas.config import Config
 from schemas.registry import IncompatibleSchema, Registry, RegistryUnreachable, SchemaStore
-from sinks.clickhouse import Access, ClickHouse
-from sinks.migrate import MigrationFailed, Migrator
-from sinks.store import StoreError, Unavailable
+from sinks.migrate import Migrator
+from streams.cli.clickhouse_admin import managing
 from streams.cli.configuration import active, load, parse, publish
 from streams.cli.connect import NO_MODEL_URL, Where
-from streams.cli.failure import Failure, NotFound, Refused, Unreachable
+from streams.cli.failure import NotFound, Refused, Unreachable
 from streams.cli.kafka import has_topic
 from streams.local.part import source_root
 
@@ -89,16 +88,5 @@ async def register_schemas(registry_url: str) -> int:
 
 async def migrate_clickhouse(place: Where) -> None:
     """Bring ClickHouse's tables to this version. Raises Failure."""
-    settings = place.settings
-    password = settings.clickhouse_password.get_secret_value()
-    access = Access(place.clickhouse_url, settings.clickhouse_user, password, settings.clickhouse_database)
-    clickhouse = ClickHouse(access)
-    try:
+    async with managing(place, "ClickHouse's tables can't be brought to this version") as clickhouse:
         await Migrator(clickhouse).apply()
-    except Unavailable as error:
-        message = f"ClickHouse doesn't answer at {place.clickhouse_url}: {error}"
-        raise Unreachable(message, "`sluice up` starts it") from error
-    except (StoreError, MigrationFailed) as error:
-        raise Failure(f"ClickHouse's tables can't be brought to this version: {error}") from error
-    finally:
-        await clickhouse.close()

@@ -17,6 +17,7 @@ from streams.cli import output
 from streams.cli.configuration import required
 from streams.cli.connect import Where, where
 from streams.cli.control import as_record, command
+from streams.cli.erased import orders_on_record, refuse_erased
 from streams.cli.events import open_codec
 from streams.cli.failure import BadInput, Refused, TimedOut
 from streams.cli.kafka import Record, Span, read, require_topics, write
@@ -37,8 +38,10 @@ async def redrive_all(letter_ids: Sequence[str], reason: str | None, as_json: bo
         done = await states(place, codec)
         found = [await find(place, codec, x) for x in letter_ids]
         again = [(letter, await _original(codec, letter)) for letter in found]
+        orders = await orders_on_record(place, codec, config)
         for letter in found:
             _refuse_handled(letter, done)
+            refuse_erased(letter, orders)
         await require_topics(place.brokers, {original.topic for _, original in again})
         for letter, original in again:
             control = as_record(_about("redrive", letter, reason, config), codec)

@@ -23,6 +23,7 @@ from streams import (
     group_offsets,  # noqa: F401  (makes committed() tell the truth)
     metrics,
 )
+from streams.retention import DaysOfUnread
 from streams.services.relay_contract import Copy, Observer, RelaySettings, ResultCodec
 from streams.services.relay_copies import Copies
 from streams.services.relay_partition import Partition
@@ -50,7 +51,8 @@ class Relay:
         self, settings: RelaySettings, codec: ResultCodec, observer: Observer, now_ms: Callable[[], int]
     ) -> None:
         self._settings, self._observer = settings, observer
-        self._copies = Copies(settings, codec, now_ms, self._existing_topics)
+        unread = DaysOfUnread(settings.brokers)
+        self._copies = Copies(settings, codec, now_ms, self._existing_topics, unread)
         self._consumer: AIOKafkaConsumer | None = None
         self._open: dict[TopicPartition, Partition] = {}
         self._waiting: set[TopicPartition] = set()

@@ -21,7 +21,8 @@ RESERVED_PREFIX = "llm."
 
 
 class Copies:
-    """Makes copies and dead letters. `topics` asks the broker which topics exist."""
+    """Makes copies and dead letters. `topics` asks the broker which topics exist, `days_of_unread` says how long
+    the original of a letter is kept that can't be decoded."""
 
     def __init__(
         self,
@@ -29,8 +30,10 @@ class Copies:
         codec: ResultCodec,
         now_ms: Callable[[], int],
         topics: Callable[[], Awaitable[set[str]]],
+        days_of_unread: Callable[[], Awaitable[int | None]],
     ) -> None:
         self._settings, self._codec, self._now_ms, self._ask = settings, codec, now_ms, topics
+        self._days_of_unread = days_of_unread
         self._topics: set[str] = set()
         self._topics_at = -math.inf
 
@@ -39,7 +42,8 @@ class Copies:
         try:
             result = await self._codec.decode_async(record.value, ResultEvent)
         except Invalid as invalid:
-            return self._dead_letter(record, invalid.reason, invalid.message, None)
+            days = await self._days_of_unread()
+            return self._dead_letter(record, invalid.reason, invalid.message, None, days)
         topic = result.reply_topic
         if topic is None:
             return None
@@ -74,7 +78,9 @@ class Copies:
                 log.warning("the list of topics can't be read, the last one holds: %s", error)
         return topic in self._topics
 
-    def _dead_letter(self, record: Any, reason: str, message: str, result: ResultEvent | None) -> Copy:
+    def _dead_letter(
+        self, record: Any, reason: str, message: str, result: ResultEvent | None, days: int | None = None
+    ) -> Copy:
         letter = dead_letter(
             inbound_of(record),
             stage="relay",
@@ -83,6 +89,7 @@ class Copies:
             at=self._now_ms(),
             claimed_tenant=result.tenant if result else None,
             request_id=result.request_id if result else None,
+            retention_days=result.retention_days if result else days,
         )
         log.warning("%s: %s", letter.id, message)
         value = self._codec.encode(letter, names.DEAD_LETTERS)

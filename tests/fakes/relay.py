@@ -26,9 +26,10 @@ class Record:
 
     topic, partition, offset, timestamp, key, headers = names.RESULTS, 0, 7, 1, b"acme", ()
 
-    def __init__(self, codec: Codec, reply_topic: str) -> None:
+    def __init__(self, codec: Codec, reply_topic: str, retention_days: int | None = None) -> None:
         event = ResultEvent(
             event_id="e", kind="terminal", request_id="r", tenant="acme", status="succeeded",
             config_version="v", accepted_at=1, completed_at=2, reply_topic=reply_topic,
+            retention_days=retention_days,
         )  # fmt: skip
         self.value = codec.encode(event, names.RESULTS)

@@ -8,6 +8,7 @@ from schemas.records import (
     Attempt,
     AuditEvent,
     DeadLetter,
+    Feedback,
     ResultEvent,
     Timings,
     Usage,
@@ -76,7 +77,8 @@ def audit(n: int, action: str = "accepted") -> AuditEvent:
         "input_tokens_estimate": 100,
         "deadline_at": T0 + 60_000,
         "candidates": ["small", "large"],
-        "why": "rule chat: first healthy",
+        "rule": "rule 2",
+        "why": "rule 2: first healthy",
         "worst_case_cost": Decimal("0.01"),
     }
     return AuditEvent(
@@ -114,6 +116,13 @@ def attempt(n: int, phase: str = "started") -> Attempt:
         must_end_by=T0 + n + 60_000,
         worker="call-1",
     )
+
+
+def feedback(n: int) -> Feedback:
+    return Feedback(
+        request_id=f"request-{n}", tenant=f"tenant-{n % 7}", at=T0 + n, score=0.5, label="good", comment=f"Très bien {n}",
+        source="reviewer", metadata={"order": str(n)},
+    )  # fmt: skip
 
 
 def dead_letter(n: int) -> DeadLetter:

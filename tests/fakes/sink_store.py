@@ -35,6 +35,7 @@ class Contents:
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
 
     faulty: dict[str, str] = field(default_factory=dict)  # tables that refuse whatever comes, and why
+    mended: bool = False  # poison is taken from now on, as by a table whose constraint was dropped
 
     def versions(self) -> list[Version]:
         """The ledger, of several versions with one number the one that was first."""
@@ -114,7 +115,8 @@ class SinkStore:
             raise LeaseOver("late")
 
     def _refuse(self, table: str, rows: Sequence[Row]) -> None:
-        if table in self._in.faulty or any(row[0] == f"{POISON} {table}" for row in rows):
+        poisoned = not self._in.mended and any(row[0] == f"{POISON} {table}" for row in rows)
+        if poisoned or table in self._in.faulty:
             raise Refused("a value is out of range", 69)
 
     def _claim(self, table: str, token: str, fault: Fault) -> bool:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,14 @@ ADMIN_PASSWORD, ANALYST_PASSWORD = "for the admin", "for the analyst"
 class Running:
     """A server process on a data directory."""
 
-    def __init__(self, path: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "streams.local.clickhouse_server", "--path", str(path), "--port", "0"]
+    def __init__(
+        self,
+        path: Path,
+        *options: str,
+        module: str = "streams.local.clickhouse_server",
+        first: Sequence[str] = (),
+    ) -> None:
+        command = [sys.executable, "-m", module, *first, "--path", str(path), "--port", "0"]
         self.process = subprocess.Popen(
             [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )

@@ -30,9 +30,13 @@ TABLES_OF_TOPIC = {
     names.USAGE: ("usage",),
     names.AUDIT: ("audit",),
     names.ATTEMPTS: ("attempts",),
+    names.FEEDBACK: ("feedback",),
+    names.CONFIG: ("config_versions",),
     names.DEAD_LETTERS: ("dead_letters",),
 }
 Coordinates = tuple[str, int, int]
+Event = msgspec.Struct | bytes | tuple[bytes, bytes]
+"""Bytes go as they are, as a value or as key and value."""
 
 
 class Harness:
@@ -47,16 +51,20 @@ class Harness:
         self.codec = Codec(SchemaStore(None))
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self, crash_point: str = "", group: str = "") -> subprocess.Popen[bytes]:
-        """Start a worker in the test's group or another. It logs to a file of the test's."""
-        environment = child_environment(
-            SLUICE_BROKERS=self.brokers,
-            SLUICE_CLICKHOUSE_URL=self.access.url,
-            SLUICE_CLICKHOUSE_DATABASE=self.access.database,
-            SLUICE_APP_ID=self.prefix + group,
-            SLUICE_CRASH_POINT=crash_point,
-            SLUICE_SESSION_TIMEOUT_MS="6000",
-        )
+    def start(self, crash_point: str = "", group: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker in the test's group or another. It logs to a file of the test's.
+
+        With `SLUICE_WEB_PORT` it serves its metrics there.
+        """
+        settings = {
+            "SLUICE_BROKERS": self.brokers,
+            "SLUICE_CLICKHOUSE_URL": self.access.url,
+            "SLUICE_CLICKHOUSE_DATABASE": self.access.database,
+            "SLUICE_APP_ID": self.prefix + group,
+            "SLUICE_CRASH_POINT": crash_point,
+            "SLUICE_SESSION_TIMEOUT_MS": "6000",
+        }
+        environment = child_environment(**settings | environment)
         with (self.logs / f"worker-{len(self.workers)}.log").open("wb") as out:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "tests.integration.sink_worker", self.prefix],
@@ -75,14 +83,13 @@ class Harness:
                 worker.kill()
                 worker.wait()
         with contextlib.suppress(StoreError):  # a test may have killed its engine
-            await self.clickhouse.command(f"DROP DATABASE IF EXISTS {self.access.database}")
+            for database in (self.access.database, self.access.analytics):
+                await self.clickhouse.command(f"DROP DATABASE IF EXISTS {database}")
         await self.clickhouse.close()
 
-    async def publish(
-        self, events: Iterable[tuple[str, msgspec.Struct | bytes]], transactions: int = 0
-    ) -> None:
-        """Send events (bytes go as they are) round the partitions; `transactions` > 0: so many events in each,
-        and after each an aborted one."""
+    async def publish(self, events: Iterable[tuple[str, Event]], transactions: int = 0) -> None:
+        """Send events round the partitions; `transactions` > 0: so many events in each, and after each an aborted
+        one."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self.brokers,
             linger_ms=2,
@@ -90,7 +97,7 @@ class Harness:
         )
         await producer.start()
         try:
-            batch: list[tuple[str, msgspec.Struct | bytes]] = []
+            batch: list[tuple[str, Event]] = []
             for event in events:
                 batch.append(event)
                 if len(batch) >= (transactions or 500):
@@ -101,9 +108,10 @@ class Harness:
             await producer.stop()
 
     async def _send(self, producer: AIOKafkaProducer, batch: list[Any], transactional: bool) -> None:
-        async def send(n: int, topic: str, event: msgspec.Struct | bytes) -> None:
+        async def send(n: int, topic: str, event: Event) -> None:
+            key, event = event if isinstance(event, tuple) else (None, event)
             value = event if isinstance(event, bytes) else self.codec.encode(event, topic)
-            await producer.send(self.prefix + topic, value, partition=n % PARTITIONS)
+            await producer.send(self.prefix + topic, value, key, partition=n % PARTITIONS)
 
         if not transactional:
             for n, (topic, event) in enumerate(batch):
@@ -156,7 +164,7 @@ class Harness:
         return (await self.clickhouse.query(sql.replace("{db}", self.access.database)))[0][0]
 
     async def landed(self) -> int:
-        """Rows of the five topics' own tables."""
+        """Rows of the topics' own tables."""
         try:
             return sum([(await self.in_clickhouse(*t)).total() for t in TABLES_OF_TOPIC.values()])
         except StoreError:  # the first worker has not made the tables yet

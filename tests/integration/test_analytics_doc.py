@@ -27,7 +27,8 @@ async def database(clickhouse_url: str) -> AsyncIterator[str]:
     client = ClickHouse(Access(clickhouse_url, database=f"t_{uuid.uuid4().hex[:10]}"))
     await Migrator(client).apply()
     yield client.access.database
-    await client.command(f"DROP DATABASE IF EXISTS {client.access.database}")
+    for name in (client.access.database, client.access.analytics):
+        await client.command(f"DROP DATABASE IF EXISTS {name}")
     await client.close()
 
 
@@ -36,22 +37,26 @@ def test_the_snippets_run_as_the_analyst(
 ) -> None:
     [program] = blocks("python")
     port = urlsplit(clickhouse_url).port
-    here = program.replace("8123", str(port)).replace('database="sluice"', f"database={database!r}")
-    assert f"port={port}" in here and 'username="analyst"' in here and database in here
+    views = f"{database}_analytics"
+    here = program.replace("8123", str(port)).replace('database="analytics"', f"database={views!r}")
+    assert f"port={port}" in here and 'username="analyst"' in here and views in here
     scope: dict[str, Any] = {}
     exec(here, scope)
     assert capsys.readouterr().out.endswith(" 0\n")
     queries = [*blocks("sql"), *re.findall(r'^    sluice query "([^"]+)"', DOCUMENT, re.MULTILINE)]
     assert len(queries) == 3
     for query in queries:
-        assert scope["client"].query(query).row_count == 0
+        assert "FROM analytics." in query
+        assert scope["client"].query(query.replace("analytics.", f"{views}.")).row_count == 0
     scope["client"].close()
 
 
 def test_every_table_describes_itself_and_nothing_can_be_written(clickhouse_url: str, database: str) -> None:
     port = urlsplit(clickhouse_url).port
     client = clickhouse_connect.get_client(host="127.0.0.1", port=port, username="analyst", database=database)
-    for table in TABLES:
+    told = re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE)
+    assert {"results", "usage", "decisions", "config_versions"} <= set(told)
+    for table in (*TABLES, *(f"{database}_analytics.{view}" for view in told)):
         described = client.query(f"DESCRIBE TABLE {table}")
         comments = described.column_names.index("comment")
         assert all(row[comments] for row in described.result_rows), f"a column of {table} has no comment"

@@ -286,6 +286,20 @@ def test_queries_only_read(sluice: Sluice) -> None:
     assert "SHOW TABLES" in sluice.run("query", "SELECT * FROM nothing", code=3).stderr
 
 
+def test_the_tables_are_told_and_the_rights_of_readers(sluice: Sluice) -> None:
+    [status] = sluice.json("clickhouse", "status")
+    assert status["ok"] and {m["state"] for m in status["migrations"]} == {"applied"}
+    assert "nothing to do" in sluice.run("clickhouse", "migrate").stdout
+    assert "### analytics.results" in sluice.run("clickhouse", "describe").stdout
+    on_cluster = sluice.run("clickhouse", "migrate", "--cluster", "one", "--print").stdout
+    assert "ENGINE = Distributed('one', 'sluice', 'results_local'" in on_cluster
+    rights = sluice.run("clickhouse", "grants", "--user", "bob", "--tenant", "acme-lending").stdout
+    assert "USING tenant = 'acme-lending' TO `sluice_tenant_acme-lending`;" in rights
+    assert "two users" in sluice.run("clickhouse", "grants", "--user", "bob", "--apply", code=7).stderr
+    given = sluice.run("clickhouse", "grants", "--user", "bob", "--password", "hunter2", code=3).stderr
+    assert "env:NAME" in given and "hunter2" not in given
+
+
 def test_a_wrong_configuration_changes_nothing(sluice: Sluice, tmp_path: Path) -> None:
     [before] = sluice.json("config", "show")
     wrong = tmp_path / "wrong.yaml"

@@ -53,15 +53,28 @@ async def test_every_kind_of_event_lands_with_its_values(sink: Harness) -> None:
             (names.RESULTS, events.result(1, "duplicate")),
             (names.AUDIT, events.audit(1, "finalised")),
             (names.DEAD_LETTERS, events.dead_letter(1)),
+            (names.FEEDBACK, events.feedback(1)),
+            (
+                names.CONFIG,
+                (b"c0ffee", b'{"providers": {"a": {"api_key": "env:A", "headers": {"X": "hunter2"}}}}'),
+            ),
+            (names.CONFIG, (b"active", b"c0ffee")),
         ],
         transactions=25,
     )
     sink.start()
-    await sink.settle(203)
-    assert await sink.check() == 203
+    await sink.settle(206)
+    assert await sink.check() == 206
     assert await sink.scalar("SELECT count() FROM {db}.results") == 40
     assert await sink.scalar("SELECT count() FROM {db}.requests") == 40
     assert await sink.scalar("SELECT count() FROM {db}.audit") == 41
+    assert await sink.scalar("SELECT uniqExact(request_id) FROM {db}.decisions WHERE model = 'small'") == 40
+    assert await sink.scalar("SELECT (score, comment) FROM {db}.feedback") == (0.5, "Très bien 1")
+    events_of_config = await sink.clickhouse.query(
+        f"SELECT event, config_version, content FROM {sink.access.database}.config_versions ORDER BY event"
+    )
+    hidden = '{"providers":{"a":{"api_key":"env:A","headers":{"X":"***"}}}}'
+    assert events_of_config == [("activated", "c0ffee", ""), ("published", "c0ffee", hidden)]
     assert await sink.scalar("SELECT text FROM {db}.bodies WHERE request_id = 'request-7'") == (
         "Answer 7: здравствуйте, 你好, 🙂"
     )

@@ -232,12 +232,12 @@ async def test_several_runners_migrate_once(clickhouse: ClickHouse) -> None:
     clients = [ClickHouse(clickhouse.access) for _ in range(4)]
     applied = await asyncio.gather(*(Migrator(client).apply() for client in clients))
     assert sorted(name for names in applied for name in names) == [m.name for m in migrations()]
-    assert all(s.applied is not None for s in await Migrator(clickhouse).status())
+    assert {s.state for s in await Migrator(clickhouse).status()} == {"applied"}
     for client in clients:
         await client.close()
 
 
-async def test_a_migration_whose_runner_died_is_taken_again(clickhouse: ClickHouse) -> None:
+async def test_a_migration_that_failed_or_whose_runner_died_is_taken_again(clickhouse: ClickHouse) -> None:
     first = Migration(
         1, "0001_a.sql", "c1", ("CREATE TABLE IF NOT EXISTS {database}.a (x Int8) ENGINE = Log",)
     )
@@ -245,10 +245,30 @@ async def test_a_migration_whose_runner_died_is_taken_again(clickhouse: ClickHou
     mended = Migration(2, "0002_b.sql", "c2", ("CREATE TABLE {database}.b (x Int8) ENGINE = Log",))
     with pytest.raises(Exception, match="Nonsense"):
         await Migrator(clickhouse, [first, broken]).apply()
-    status = await Migrator(clickhouse, [first, broken]).status()
-    assert [s.applied is not None for s in status] == [True, False]
-    taken = Migrator(clickhouse, [first, mended], stuck_ms=0)
+    assert [s.state for s in await Migrator(clickhouse, [first, broken]).status()] == ["applied", "failed"]
+    dying = Migrator(clickhouse, [first, mended])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(dying, "_run", lambda *_: asyncio.Event().wait())  # between taking it and its end
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(dying.apply(), 2)
+    assert [s.state for s in await Migrator(clickhouse, [first, mended]).status()] == ["applied", "running"]
+    told: list[str] = []
+    taken = Migrator(clickhouse, [first, mended], stuck_ms=3_000, tell=told.append)
     assert await taken.apply() == ["0002_b.sql"]
+    assert "under way by another runner" in told[0] and told[1:] == ["0002_b.sql applied"]
+
+
+async def test_a_newer_database_is_left_alone_unless_it_lacks_what_is_ours(clickhouse: ClickHouse) -> None:
+    ours = Migration(1, "0001_a.sql", "c1", ("SELECT 1",))
+    newer = Migration(2, "0002_b.sql", "c2", ("SELECT 1",))
+    another = Migration(3, "0003_c.sql", "c3", ("SELECT 1",))
+    await Migrator(clickhouse, [ours, newer]).apply()
+    told: list[str] = []
+    assert await Migrator(clickhouse, [ours], tell=told.append).apply() == []
+    assert "newer than this version: 0002_b.sql" in told[0]
+    assert [s.state for s in await Migrator(clickhouse, [ours]).status()] == ["applied", "newer"]
+    with pytest.raises(MigrationFailed, match=r"has 0002_b.sql.*lacks 0003_c.sql"):
+        await Migrator(clickhouse, [ours, another]).apply()
 
 
 async def test_an_applied_migration_that_changed_is_refused(clickhouse: ClickHouse) -> None:
@@ -256,6 +276,7 @@ async def test_an_applied_migration_that_changed_is_refused(clickhouse: ClickHou
     changed = [Migration(m.version, m.name, "other", m.statements) for m in migrations()]
     with pytest.raises(MigrationFailed, match=r"0001_tables.sql was changed"):
         await Migrator(clickhouse, changed).apply()
+    assert {s.state for s in await Migrator(clickhouse, changed).status()} == {"changed"}
 
 
 async def test_tables_that_differ_are_named(clickhouse: ClickHouse) -> None:

@@ -102,6 +102,8 @@ class Evidence:
         if event_id := headers.get(names.HEADER_EVENT_ID):
             self.wire[tp.topic][event_id.decode()] = key, value, headers
         if tp.topic not in _EVENTS:
+            if headers.get(names.HEADER_KIND) == names.KIND_DELTA.encode():
+                return
             self.copies[tp.topic].append(headers[names.HEADER_EVENT_ID].decode())
             return
         place = (tp.topic, tp.partition, message.offset)  # type: ignore[attr-defined]

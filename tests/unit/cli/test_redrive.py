@@ -12,7 +12,9 @@ from schemas.codec import Codec
 from schemas.config import Config
 from schemas.records import Control, DeadLetter
 from schemas.registry import SchemaStore
+from sinks.erasure_scope import Order
 from streams.cli import redrive
+from streams.cli.erased import order_of
 from streams.cli.failure import Refused, TimedOut
 from streams.cli.kafka import Record
 from tests.unit.route.world import World, outcome
@@ -34,6 +36,7 @@ class Cluster:
     def __init__(self, found: DeadLetter, says: tuple[str, str | None] | None = None) -> None:
         self.found, self.says = found, says
         self.written: list[Record] = []
+        self.orders: list[Order] = []
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def given(value: Any) -> Any:
@@ -51,6 +54,7 @@ class Cluster:
             "required": lambda brokers: given(("v", Config.model_validate(config()))),
             "open_codec": open_codec,
             "states": lambda place, codec: given({}),
+            "orders_on_record": lambda place, codec, config: given(self.orders),
             "find": lambda place, codec, letter_id: given(self.found),
             "require_topics": lambda brokers, topics: given(None),
             "write": write,
@@ -91,6 +95,21 @@ class TestRedrive:
             await redrive.redrive_all(["x"], None, as_json=False)
         assert "ended as failed" in refused.value.message and "submit" in (refused.value.hint or "")
         assert cluster.written == []
+
+    async def test_a_letter_that_an_erasure_covers_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Sent again, its texts would come back under a request accepted after the erasure."""
+        erase = Control(event_id="o", command="erase", at=5, actor="ann", tenant="acme", user="ada")
+        ordered = order_of(erase, Config.model_validate(config()))
+        cluster = Cluster(letter(b'{"tenant": "acme", "user": "ada"', "unreadable"))
+        assert ordered is not None
+        cluster.orders = [ordered]
+        cluster.patch(monkeypatch)
+        with pytest.raises(Refused, match="erasure o") as refused:
+            await redrive.redrive_all(["x"], None, as_json=False)
+        assert "discard" in (refused.value.hint or "") and cluster.written == []
+        cluster.found = letter(b'{"tenant": "acme", "user": "bob"', "unreadable")
+        await redrive.redrive_all(["x"], None, as_json=False)
+        assert len(cluster.written) == 2
 
     @pytest.mark.parametrize("what", ["outcome", "command", "unreadable", "a request too old"])
     async def test_other_records_of_route_are_sent_again(

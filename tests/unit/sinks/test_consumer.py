@@ -15,9 +15,10 @@ from sinks.ledger import Range
 from sinks.mapping import Mapped, Mapper
 from sinks.metrics import NoMetrics
 from sinks.patience import Patience
+from sinks.register import Clock
 from sinks.store import Row
 from sinks.writer import Writer
-from tests.fakes.sink_store import Contents, SinkStore
+from tests.fakes.sink_store import Contents, Fault, Gate, SinkStore, open_gate
 from tests.fakes.sink_topics import Member, Topics
 
 FIRST, SECOND = TopicPartition("llm.usage", 0), TopicPartition("llm.usage", 1)
@@ -45,21 +46,39 @@ class Usage(Mapper):
         return Mapped({"usage": rows}, records=len(rows), size=sum(len(r.value) for r in records))
 
 
-class Sizes(NoMetrics):
+class Told(NoMetrics):
+    """What the worker told: sizes of chunks, whether it paused, the longest lag."""
+
     def __init__(self) -> None:
         self.chunks: list[int] = []
+        self.pauses: list[bool] = []
+        self.longest_lag = 0
+
+    def paused(self, paused: bool) -> None:
+        self.pauses.append(paused)
+
+    def lag(self, topic: str, positions: int) -> None:
+        self.longest_lag = max(self.longest_lag, positions)
 
     def chunk(self, seconds: float, rows: int, size: int) -> None:
         self.chunks.append(size)
 
 
-def worker(topics: Topics, contents: Contents, mapper: Mapper, metrics: NoMetrics) -> SinkConsumer:
+def worker(
+    topics: Topics,
+    contents: Contents,
+    mapper: Mapper,
+    metrics: NoMetrics,
+    gate: Gate = open_gate,
+    patience: Patience | None = None,
+    clock: Clock | None = None,
+) -> SinkConsumer:
     parts = Parts(
-        store=SinkStore(contents),
+        store=SinkStore(contents, gate),
         dead_letters=Nothing(),
         metrics=metrics,
-        patience=Patience(metrics),
-        clock=asyncio.get_running_loop().time,
+        patience=patience or Patience(metrics),
+        clock=clock or asyncio.get_running_loop().time,
         crash_point=lambda place: None,
         worker="w",
     )
@@ -72,7 +91,7 @@ def worker(topics: Topics, contents: Contents, mapper: Mapper, metrics: NoMetric
 @pytest.mark.parametrize("size", [100, 4_000, LIMIT, 3 * LIMIT])
 async def test_a_chunk_is_bounded_in_bytes_and_what_is_over_is_read_again(size: int) -> None:
     topics = Topics({FIRST: 23, SECOND: 17}, holes=frozenset({5, 6, 13}), value=bytes(size))
-    contents, metrics, stop = Contents(), Sizes(), asyncio.Event()
+    contents, metrics, stop = Contents(), Told(), asyncio.Event()
     running = asyncio.create_task(worker(topics, contents, Usage(), metrics).run(stop))
     async with asyncio.timeout(20):
         while len(contents.tables.get("usage", [])) < 23 + 17 - 6 and not running.done():
@@ -107,3 +126,39 @@ async def test_it_stops_while_a_schema_is_waited_for_and_writes_what_it_has() ->
         await running
     assert sorted(row[-2] for row in contents.tables["usage"]) == [0, 1, 2, 3, 4]
     assert contents.versions()[-1].state.tip(("llm.usage", 0)) == Range("llm.usage", 0, 0, 5)
+
+
+async def test_ten_minutes_without_its_store_it_holds_little_asks_seldom_tells_and_then_writes_all() -> None:
+    outage_s, per_s, size = 600, 40, 100
+    topics, contents, told, stop = Topics({FIRST: 50}, value=bytes(size)), Contents(), Told(), asyncio.Event()
+    loop, passed, asked = asyncio.get_running_loop(), 0.0, 0
+
+    async def gate(what: str) -> Fault:
+        nonlocal asked
+        await open_gate(what)
+        down = contents.tables and passed < outage_s
+        asked += bool(down)
+        return "before" if down else "none"
+
+    async def sleep(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        topics.ends[FIRST] += int(seconds * per_s) if passed < outage_s else 0
+        await asyncio.sleep(0.001)
+
+    patience = Patience(told, sleep=sleep)
+    consumer = worker(topics, contents, Usage(), told, gate, patience, lambda: loop.time() + passed)
+    running = asyncio.create_task(consumer.run(stop))
+    async with asyncio.timeout(30):
+        while passed < outage_s and not running.done():
+            await asyncio.sleep(0.001)
+        held = topics.polled - len(contents.tables["usage"])
+        end = topics.ends[FIRST]
+        while len(contents.tables["usage"]) < topics.ends[FIRST] and not running.done():
+            await asyncio.sleep(0.001)
+    stop.set()
+    await running
+    assert held * size <= 2.1 * LIMIT, "one chunk under way, one gathered"
+    assert asked <= outage_s / 2.5 + 20
+    assert told.longest_lag > 0.9 * end - 50 and told.pauses[0] and not told.pauses[-1]
+    assert sorted(row[-2] for row in contents.tables["usage"]) == list(range(topics.ends[FIRST]))

@@ -82,12 +82,12 @@ def test_usage_keeps_the_unknown_apart_from_zero() -> None:
     assert (row["tokens_estimated"], row["usage_raw"], row["first_token_at"]) == (True, "", None)
 
 
-def test_an_acceptance_lands_as_audit_and_as_request() -> None:
+def test_an_acceptance_lands_as_audit_as_request_and_as_decision() -> None:
     rows = made(events.audit(4))
-    assert rows.keys() == {"audit", "requests"}
+    assert rows.keys() == {"audit", "requests", "decisions"}
     request = rows["requests"]
     wanted = {
-        "request_id": "request-4", "candidates": ["small", "large"], "why": "rule chat: first healthy",
+        "request_id": "request-4", "candidates": ["small", "large"], "why": "rule 2: first healthy",
         "worst_case_cost": Decimal("0.01"), "source_topic": "llm.requests", "source_partition": 3,
         "source_offset": 4, "deadline_at": events.T0 + 60_000, "input_tokens_estimate": 100, "problems": [],
         "data_classes": ["public"],
@@ -95,6 +95,86 @@ def test_an_acceptance_lands_as_audit_and_as_request() -> None:
     assert {k: request[k] for k in wanted} == wanted
     assert rows["audit"]["previous_hash"] == "00" * 32
     assert made(events.audit(4, "finalised")).keys() == {"audit"}
+
+
+def test_a_decision_tells_what_was_chosen_among_what_and_why() -> None:
+    first = made(events.audit(4))["decisions"]
+    wanted: dict[str, Any] = {
+        "action": "accepted", "attempt": 1, "model": "small", "candidates": ["small", "large"], "rule": "rule 2",
+        "why": "rule 2: first healthy", "reason": "", "worst_case_cost": Decimal("0.01"), "not_before": None,
+        "config_version": events.CONFIG, "decided_at": events.T0 + 4, "data_classes": ["public"],
+    }  # fmt: skip
+    assert {k: first[k] for k in wanted} == wanted
+    again = events.audit(4, "retried")
+    again.attempt, again.model, again.reason = 2, "large", "rate_limited"
+    details = {"candidates": ["large"], "why": "first candidate", "not_before": events.T0 + 9}
+    again.details = msgspec.json.encode(details).decode()
+    rows = made(again)
+    assert rows.keys() == {"audit", "decisions"}
+    wanted = {
+        "action": "retried",
+        "attempt": 2,
+        "model": "large",
+        "candidates": ["large"],
+        "reason": "rate_limited",
+    }
+    wanted |= {"rule": "", "not_before": events.T0 + 9, "worst_case_cost": None}
+    assert {k: rows["decisions"][k] for k in wanted} == wanted
+
+
+def test_a_rejection_is_a_decision_for_no_model() -> None:
+    rejected = events.audit(4)
+    rejected.model, rejected.details = (
+        None,
+        '{"problems": [{"code": "unknown_model", "message": "name another"}]}',
+    )
+    row = made(rejected)["decisions"]
+    assert (row["attempt"], row["model"], row["problems"]) == (0, "", ["unknown_model"])
+
+
+def test_feedback_lands_and_no_score_spoils_an_average() -> None:
+    event = events.feedback(3)
+    row = made(event)["feedback"]
+    wanted = {
+        "tenant": "tenant-3",
+        "request_id": "request-3",
+        "at": events.T0 + 3,
+        "score": 0.5,
+        "label": "good",
+    }
+    assert {k: row[k] for k in wanted} == wanted
+    for odd in (float("nan"), float("inf"), None):
+        event.score = odd
+        assert made(event)["feedback"]["score"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tenant": ""}, "incomplete_feedback"),
+        ({"request_id": ""}, "incomplete_feedback"),
+        ({"at": 0}, "out_of_range"),
+    ],
+)
+def test_feedback_on_nothing_is_invalid(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Invalid) as error:
+        rows_of(msgspec.structs.replace(events.feedback(1), **change), AT)
+    assert error.value.reason == reason
+
+
+def test_texts_are_kept_as_long_as_their_event_says() -> None:
+    event = events.result(1)
+    assert made(event)["bodies"]["retention_days"] == 30
+    for days in (0, 7):
+        event.retention_days = days
+        assert made(event)["bodies"]["retention_days"] == days
+    letter = events.dead_letter(1)
+    assert made(letter)["dead_letters"]["retention_days"] == 0
+    letter.retention_days = 9
+    assert made(letter)["dead_letters"]["retention_days"] == 9
+    event.retention_days = 40_000  # the engine's calendar would come round, and the text be removed at once
+    with pytest.raises(Invalid):
+        rows_of(event, AT)
 
 
 @pytest.mark.parametrize(
@@ -156,25 +236,37 @@ def test_every_topic_has_its_event() -> None:
         names.USAGE,
         names.AUDIT,
         names.ATTEMPTS,
+        names.FEEDBACK,
+        names.CONFIG,
         names.DEAD_LETTERS,
     }
 
 
 def _tables_in_sql() -> dict[str, str]:
-    statements = [s for m in migrations() for s in m.statements]
-    found = (
-        re.match(r"CREATE TABLE IF NOT EXISTS \{database\}\.(\w+)\n\((.*)\n\)\n(.*)", s, re.DOTALL)
-        for s in statements
-    )
-    return {m[1]: m[2] + "\n" + m[3] for m in found if m}
+    """The definition of each table, with the columns that later migrations add."""
+    found: dict[str, str] = {}
+    for statement in (s for m in migrations() for s in m.statements):
+        if made := re.match(
+            r"CREATE TABLE IF NOT EXISTS \{database\}\.(\w+)\n\((.*)\n\)\n(.*)", statement, re.DOTALL
+        ):
+            found[made[1]] = made[2] + "\n" + made[3]
+        elif altered := re.match(r"ALTER TABLE \{database\}\.(\w+)\n", statement):
+            found[altered[1]] += "\n" + "\n".join(re.findall(r"    ADD COLUMN IF NOT EXISTS (.*)", statement))
+    return found
 
 
 def test_the_tables_in_sql_are_those_of_the_code() -> None:
+    """A column that the code doesn't fill computes or defaults itself."""
     sql = _tables_in_sql()
-    assert set(sql) == {*TABLES, "sink_ledger"}
+    assert set(TABLES) <= set(sql)
+    column = re.compile(
+        r"^(?: {4})?`?(\w+)`? (.+?)(?: (?:DEFAULT|MATERIALIZED) (.+?))? COMMENT '", re.MULTILINE
+    )
     for table in TABLES.values():
-        columns = re.findall(r"^    `?(\w+)`? (.+?) COMMENT '", sql[table.name], re.MULTILINE)
-        assert columns == list(zip(table.columns, table.types, strict=True)), table.name
+        found = {name: (kind, itself) for name, kind, itself in column.findall(sql[table.name])}
+        filled = {name: found[name][0] for name in table.columns if name in found}
+        assert filled == dict(zip(table.columns, table.types, strict=True)), table.name
+        assert all(found[name][1] for name in set(found) - set(table.columns)), table.name
 
 
 def test_every_table_and_column_has_a_comment_and_every_table_its_lease_and_window() -> None:
@@ -183,7 +275,8 @@ def test_every_table_and_column_has_a_comment_and_every_table_its_lease_and_wind
         columns = [line for line in lines if line.startswith("    ") and "INDEX" not in line]
         assert all(re.search(r"COMMENT '.+?'", line) for line in columns), name
         assert re.search(r"^COMMENT '.+'$", body, re.MULTILINE), name
-        assert "non_replicated_deduplication_window" in body and LEASE_COLUMN in body, name
+        assert "non_replicated_deduplication_window" in body, name
+        assert LEASE_COLUMN in body or (name not in TABLES and not name.endswith("ledger")), name
         stored = [line for line in columns if "EPHEMERAL" not in line]
         assert all("CODEC(" in line for line in stored), name
 
@@ -191,4 +284,5 @@ def test_every_table_and_column_has_a_comment_and_every_table_its_lease_and_wind
 @pytest.mark.parametrize("table", list(TABLES))
 def test_order_keys_begin_with_the_tenant(table: str) -> None:
     order = re.search(r"^ORDER BY \((\w+)", _tables_in_sql()[table], re.MULTILINE)
-    assert order is not None and order[1] in ("tenant", "claimed_tenant")
+    of_no_tenant = {"config_versions": "config_version"}
+    assert order is not None and order[1] in ("tenant", "claimed_tenant", of_no_tenant.get(table))

@@ -1,0 +1,48 @@
+"""What a sink worker tells of itself: whether it waits for ClickHouse, with what, and how much waits behind it."""
+
+from dataclasses import dataclass
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.local.part import base_url
+
+
+@dataclass(frozen=True)
+class SinkHealth:
+    """`failing` names what is tried in vain, with ClickHouse's error code and the failures in a row."""
+
+    paused: bool
+    failing: tuple[tuple[str, str, int], ...]
+    waiting: int
+
+    def __str__(self) -> str:
+        if not self.paused:
+            return f"writes; {self.waiting} events aren't in ClickHouse yet"
+        words = [f"{what} failed {n} times in a row ({_words(code)})" for what, code, n in self.failing]
+        return f"waits for ClickHouse: {'; '.join(words)}; {self.waiting} events wait"
+
+
+async def sink_health(port: int, timeout_s: float = 3) -> SinkHealth:
+    """Ask the sink worker on `port`. Raises httpx.HTTPError where it doesn't answer."""
+    async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as http:
+        page = await http.get(f"{base_url(port)}/metrics")
+        page.raise_for_status()
+    return read(page.text)
+
+
+def read(page: str) -> SinkHealth:
+    """The sink's state in a page of metrics."""
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    failing = [
+        (s.labels["what"], s.labels["code"], int(s.value)) for s in samples if s.name == "sluice_sink_failing"
+    ]
+    return SinkHealth(
+        paused=any(s.value > 0 for s in samples if s.name == "sluice_sink_paused"),
+        failing=tuple(sorted(failing)),
+        waiting=int(sum(s.value for s in samples if s.name == "sluice_sink_lag_records")),
+    )
+
+
+def _words(code: str) -> str:
+    return "no answer" if code == "none" else f"its error {code}"

@@ -1,0 +1,342 @@
+"""Reconciliations on real Kafka and a real ClickHouse engine: every gap is found where it is, and mended once."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from schemas import names
+from sinks.clickhouse import ClickHouse
+from sinks.metrics import NoMetrics
+from sinks.migrate import Migrator
+from sinks.patience import Patience
+from sinks.reconcile.accounts import FOR_EVER_MS, Period, Terms, check
+from sinks.reconcile.stored import Database
+from sinks.rows import EVENT_OF_TOPIC, rows_of
+from sinks.tables import TABLES
+from streams import metrics
+from streams.services.reconcile import Schedule
+from tests.conftest import Admin
+from tests.fakes import sink_events as events
+from tests.fakes.sink_topics import Record
+from tests.integration.reconcile_harness import places, run, settled, setup_of
+from tests.integration.sink_harness import PARTITIONS, Harness
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Event = tuple[str, msgspec.Struct | bytes]
+
+
+def requests(first: int, count: int) -> list[Event]:
+    """The events of whole requests: seven of each."""
+    made: list[Event] = []
+    for n in range(first, first + count):
+        made += [
+            (names.AUDIT, events.audit(n)),
+            (names.AUDIT, events.audit(n, "finalised")),
+            (names.ATTEMPTS, events.attempt(n)),
+            (names.ATTEMPTS, events.attempt(n, "done")),
+            (names.USAGE, events.usage(n)),
+            (names.RESULTS, events.result(n)),
+            (names.RESULTS, events.result(n, "duplicate")),
+        ]
+    return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sink(
+    kafka_brokers: str, clickhouse_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Harness]:
+    """Topics with transactions, aborted ones and a record that nobody can read, all landed; no worker runs."""
+    harness = Harness(
+        kafka_brokers, clickhouse_url, f"t{uuid.uuid4().hex[:10]}.", tmp_path_factory.mktemp("sink")
+    )
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka_brokers)
+    await client.start()
+    await Admin(client).create(*[harness.prefix + t for t in EVENT_OF_TOPIC], partitions=PARTITIONS)
+    try:
+        worker = harness.start()
+        await harness.publish([*requests(0, 40), (names.RESULTS, b"garbage")], transactions=20)
+        await harness.settle(40 * 7 + 1)
+        await settled(harness)
+        worker.terminate()
+        worker.wait()
+        yield harness
+    finally:
+        await client.close()
+        await harness.close()
+
+
+async def lies(sink: Harness, table: str, number: int) -> tuple[int, int]:
+    """Partition and offset of the row of `table` about a request."""
+    sql = f"SELECT kafka_partition, kafka_offset FROM {sink.access.database}.{table} WHERE request_id = 'request-{number}'"
+    partition, offset = (await sink.clickhouse.query(sql))[0]
+    return partition, offset
+
+
+async def delete(sink: Harness, table: str, at: tuple[int, int]) -> None:
+    where = f"kafka_partition = {at[0]} AND kafka_offset = {at[1]}"
+    await sink.clickhouse.command(
+        f"ALTER TABLE {sink.access.database}.{table} DELETE WHERE {where} SETTINGS mutations_sync = 2"
+    )
+
+
+async def double(sink: Harness, table: str, at: tuple[int, int]) -> None:
+    target = f"{sink.access.database}.{table}"
+    where = f"kafka_partition = {at[0]} AND kafka_offset = {at[1]}"
+    await sink.clickhouse.command(f"INSERT INTO {target} SELECT * FROM {target} WHERE {where}")
+
+
+async def content(sink: Harness) -> dict[str, list[Sequence[Any]]]:
+    """All rows of all tables, without when they came in."""
+    found = {}
+    for table in TABLES:
+        sql = f"SELECT * EXCEPT (inserted_at) FROM {sink.access.database}.{table} ORDER BY ALL"
+        found[table] = await sink.clickhouse.query(sql)
+    return found
+
+
+async def test_nothing_is_wrong_where_all_has_landed(sink: Harness) -> None:
+    report = await run(sink)
+    assert (report.gaps, report.findings) == (0, [])
+    assert report.records == 40 * 7 + 2  # the dead letter of the garbage, too
+    assert (report.accounts.requests, report.accounts.attempts) == (40, 40)
+    assert sum(each.explained.get("dead letter", 0) for each in report.checked) == 1
+    assert not any(each.waiting for each in report.checked)
+
+
+async def test_one_row_deleted_and_another_doubled_are_found_though_the_counts_agree(sink: Harness) -> None:
+    before = await content(sink)
+    lost, doubled = await lies(sink, "usage", 5), await lies(sink, "usage", 9)
+    await delete(sink, "usage", lost)
+    await double(sink, "usage", doubled)
+    assert len((await content(sink))["usage"]) == len(before["usage"])
+    report = await run(sink)
+    wrong = {("missing", "usage", *lost), ("duplicated", "usage", *doubled)}
+    assert places(report.findings) - {("no_usage", "", 0, -1)} == wrong
+    assert report.gaps == 3  # the attempt without usage is told, too
+
+    mended = await run(sink, repair=True)
+    assert mended.gaps == 0 and all(f.mended for f in mended.findings)
+    assert places(mended.findings) == wrong
+    assert await content(sink) == before
+    assert (await run(sink)).findings == []
+
+
+async def test_what_one_table_lacks_of_a_record_is_found_and_comes_back_as_it_was(sink: Harness) -> None:
+    before = await content(sink)
+    lost = {
+        table: await lies(sink, table, n) for n, table in enumerate(("bodies", "results", "requests"), 11)
+    }
+    lost["decisions"] = lost["audit"] = await lies(sink, "audit", 17)
+    for table, at in lost.items():
+        await delete(sink, table, at)
+    report = await run(sink)
+    found = places(report.findings)
+    assert {(k, t, p, o) for k, t, p, o in found if t} == {("missing", t, *at) for t, at in lost.items()}
+    assert {k for k, t, *_ in found if not t} == {"no_result", "not_accepted"}
+    assert (await run(sink, repair=True)).gaps == 0
+    assert await content(sink) == before
+
+
+async def test_a_dead_letter_that_never_was_is_told_and_published(sink: Harness) -> None:
+    partition, offset = (
+        await sink.clickhouse.query(
+            f"SELECT source_partition, source_offset FROM {sink.access.database}.dead_letters"
+        )
+    )[0]
+    letters = await sink.clickhouse.query(
+        f"SELECT kafka_partition, kafka_offset FROM {sink.access.database}.dead_letters"
+    )
+    await delete(sink, "dead_letters", letters[0])
+    report = await run(sink)
+    wrong = {("missing", "dead_letters", *letters[0]), ("no_letter", "", partition, offset)}
+    assert places(report.findings) == wrong
+    # The letter is on its topic still: with its row back, there is nothing to publish.
+    mended = await run(sink, repair=True)
+    assert places(mended.findings) == {("missing", "dead_letters", *letters[0])} and mended.gaps == 0
+
+
+async def test_a_row_that_no_record_made_is_a_stray(sink: Harness) -> None:
+    database, table = sink.access.database, f"{sink.access.database}.usage"
+    topic, partition = f"{sink.prefix}{names.USAGE}", 1
+    taken = {o for _, p, o in await sink.in_clickhouse("usage") if p == partition}
+    hole = min(set(range(max(taken))) - taken)  # a marker, or a record of an aborted transaction
+    await sink.clickhouse.command(
+        f"INSERT INTO {table} SELECT * REPLACE ({hole} AS kafka_offset, 'x' AS event_id) FROM {table} "
+        f"WHERE kafka_topic = '{topic}' AND kafka_partition = {partition} LIMIT 1"
+    )
+    for repair in (False, True):  # a row that nobody can account for isn't deleted by itself
+        report = await run(sink, repair=repair)
+        assert ("stray", "usage", partition, hole) in places(report.findings) and report.gaps == 1
+    await sink.clickhouse.command(
+        f"ALTER TABLE {database}.usage DELETE WHERE event_id = 'x' SETTINGS mutations_sync = 2"
+    )
+
+
+async def test_what_differs_is_recorded_and_the_next_run_looks_there_again_and_at_what_is_new(
+    sink: Harness,
+) -> None:
+    lost = await lies(sink, "usage", 7)
+    await delete(sink, "usage", lost)
+    told = await run(sink)
+    rows = await sink.clickhouse.query(
+        f"SELECT kind, table, partition, position_from, count FROM {sink.access.analytics}.reconciliations "
+        f"WHERE run = '{told.run}' AND event = 'finding' AND table != ''"
+    )
+    assert rows == [("missing", "usage", *lost, 1)]
+    schedule = Schedule(setup_of(sink, worker="one"), 0.001, 300, Terms)
+    other = Schedule(setup_of(sink, worker="other"), 0.001, 300, Terms)
+    reports = await asyncio.gather(schedule.look(), other.look())
+    # Both find a run due; whether one claims two or each claims one, no number is run twice.
+    runs = [r for r in reports if r is not None]
+    assert runs and all(r.scope == "new" and r.gaps == 2 for r in runs)
+    usage = next(c for c in runs[0].checked if c.at == (f"{sink.prefix}{names.USAGE}", lost[0]))
+    assert usage.records > 0 and sum(c.records for c in runs[0].checked) == usage.records
+    claims = await sink.clickhouse.query(
+        f"SELECT number, count() FROM {sink.access.database}.reconciliations WHERE event = 'claimed' GROUP BY number"
+    )
+    assert all(count == 1 for _, count in claims)
+    await schedule.tell()
+    assert metrics.RECONCILE_GAPS.labels("missing")._value.get() == 1
+    assert (await run(sink, repair=True)).gaps == 0
+    assert (await schedule.look()).records == 0  # type: ignore[union-attr]
+    assert metrics.RECONCILE_GAPS.labels("any")._value.get() == 0
+
+
+async def test_a_sink_at_work_causes_no_alarm_and_one_that_stands_still_does(sink: Harness) -> None:
+    await sink.publish(requests(100, 30), transactions=15)
+    waiting = await run(sink)
+    assert waiting.gaps == 0 and sum(c.waiting for c in waiting.checked) >= 30 * 7
+    late = await run(sink, fresh_ms=0)
+    assert {f.kind for f in late.findings} == {"late"} and late.gaps >= 30 * 7
+
+    worker, ended = sink.start(), asyncio.Event()
+
+    async def publish() -> None:
+        for n in range(10):
+            await sink.publish(requests(200 + 10 * n, 10), transactions=10)
+        ended.set()
+
+    publishing, compared = asyncio.create_task(publish()), 0
+    while not ended.is_set():
+        report = await run(sink)
+        assert report.findings == []
+        compared += 1
+    await publishing
+    assert compared >= 2
+    await settled(sink)
+    worker.terminate()
+    worker.wait()
+    assert (await run(sink)).records == 170 * 7 + 2
+
+
+async def test_what_kafka_has_deleted_is_compared_with_what_was_there(
+    sink: Harness, kafka_brokers: str
+) -> None:
+    topic = f"{sink.prefix}{names.USAGE}"
+    assert (await run(sink)).gaps == 0
+    at = await lies(sink, "usage", 3)
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka_brokers)
+    await client.start()
+    await client.delete_records({TopicPartition(topic, at[0]): RecordsToDelete(before_offset=at[1] + 1)})
+    await client.close()
+    kept = await run(sink)
+    mine = next(c for c in kept.checked if c.at == (topic, at[0]))
+    assert (kept.gaps, mine.deleted, mine.sealed) == (0, at[1] + 1, at[1] + 1)
+    await delete(sink, "usage", at)
+    for repair in (False, True):
+        report = await run(sink, repair=repair)
+        [changed] = [f for f in report.findings if f.kind == "changed"]
+        assert (changed.table, changed.topic, changed.partition, changed.count) == ("usage", topic, at[0], 1)
+        assert changed.first <= at[1] <= changed.last and not changed.mended
+        assert report.gaps == 2
+
+
+async def accounts_of(clickhouse: ClickHouse, since: int = 0) -> set[tuple[str, str, str]]:
+    """Kind, request and subject of what doesn't add up among the requests since a time."""
+    database = Database(clickhouse, Patience(NoMetrics()))
+    found = await check(database, Period(since, FOR_EVER_MS, FOR_EVER_MS), Terms())
+    assert found.requests and found.attempts
+    return {(f.kind.value, f.request_id, f.subject) for f in found.findings}
+
+
+async def insert(clickhouse: ClickHouse, told: Sequence[msgspec.Struct]) -> None:
+    """Insert the rows of events as if they lay on one partition of their topics."""
+    rows: dict[str, list[Any]] = {}
+    topics = {kind: topic for topic, kind in EVENT_OF_TOPIC.items()}
+    for offset, event in enumerate(told):
+        for table, row in rows_of(event, Record(topics[type(event)], 0, offset, timestamp=events.T0)):
+            rows.setdefault(table, []).append(row)
+    for table, some in rows.items():
+        await clickhouse.insert(TABLES[table], some, uuid.uuid4().hex, FOR_EVER_MS)
+
+
+def whole(n: int, *but: str) -> list[msgspec.Struct]:
+    """The events of a request, `but` some: accepted, started, done, usage, result."""
+    made = {
+        "accepted": events.audit(n),
+        "started": events.attempt(n),
+        "done": events.attempt(n, "done"),
+        "usage": events.usage(n),
+        "result": events.result(n),
+    }
+    return [event for name, event in made.items() if name not in but]
+
+
+async def test_what_does_not_add_up_is_told_by_request_and_attempt(sink: Harness) -> None:
+    change = msgspec.structs.replace
+    told = [
+        *whole(0),
+        *whole(1, "result"),
+        *whole(2),
+        change(events.result(2), event_id="result-2-again"),
+        *whole(3),
+        change(events.audit(3), event_id="audit-3-again"),
+        *whole(4, "accepted"),
+        *whole(5, "done"),
+        *whole(6, "usage"),
+        *whole(7, "started", "done"),
+        *whole(8),
+        events.usage(8),
+        *whole(9, "result"),
+        change(events.result(9), attempts=2),
+        # An attempt that another worker took over before its call, and one that was never called.
+        *whole(10, "started"),
+        change(events.attempt(10), worker="call-2"),
+        change(events.attempt(10, "abandoned"), worker="call-2"),
+        *whole(11, "started", "done", "usage"),
+        change(events.usage(11), tries=0, status="expired"),
+        # Settled long before its journal says so.
+        *whole(12, "done"),
+        change(events.attempt(12, "done"), at=events.T0 + 3_600_000),
+    ]
+    clickhouse = ClickHouse(replace(sink.access, database=f"t_{uuid.uuid4().hex[:8]}"))
+    try:
+        await Migrator(clickhouse).apply()
+        await insert(clickhouse, told)
+        assert await accounts_of(clickhouse) == {
+            ("no_result", "request-1", ""),
+            ("two_results", "request-2", ""),
+            ("accepted_twice", "request-3", ""),
+            ("not_accepted", "request-4", ""),
+            ("no_end", "request-5", "attempt-5"),
+            ("no_usage", "request-6", "attempt-6"),
+            ("no_attempt", "request-7", "attempt-7"),
+            ("event_twice", "request-8", "usage-8"),
+            ("no_usage", "request-9", ""),
+        }
+        await insert(clickhouse, whole(20, "usage"))
+        later = await accounts_of(clickhouse, since=events.T0 + 20)
+        assert later == {("no_usage", "request-20", "attempt-20")}
+    finally:
+        for database in (clickhouse.access.database, clickhouse.access.analytics):
+            await clickhouse.command(f"DROP DATABASE IF EXISTS {database}")
+        await clickhouse.close()
