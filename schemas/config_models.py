@@ -80,6 +80,7 @@ class Model(_Part):
     prices: list[Price] = Field([], description="in place of price: each from a day on, the oldest first")
     context_window: int = Field(128_000, ge=1)
     max_output_tokens: int | None = Field(None, ge=1)
+    tokenizer: str | None = Field(None, min_length=1, description="path of its tokenizer.json, on call's workers")
     capabilities: Capabilities = Capabilities()  # type: ignore[call-arg]
     unsupported: Literal["drop", "reject"] = "reject"
     retires_at: datetime.date | None = Field(None, description="the vendor serves it until this day")

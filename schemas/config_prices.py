@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_seri
 
 from schemas.config_base import PART
 
-Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Dollars = Annotated[Decimal, Field(ge=0, le=10_000, allow_inf_nan=False)]
 _BY_TOKEN_ONLY: Final = ("request", "long_input", "service_tiers")
 
 
@@ -45,7 +45,7 @@ class ServiceTier(Rates):
     those left out stay as they are.
     """
 
-    multiplier: Dollars | None = None
+    multiplier: Decimal | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     long_input: list[LongInput] = []
 
     @model_validator(mode="before")

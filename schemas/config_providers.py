@@ -139,6 +139,8 @@ class Provider(_Part):
             self._check_usual_place()
         elif "@" in (place := self.base_url.partition("://")[2]).partition("/")[0] or "?" in place:
             raise ValueError("base_url must hold no user, password or query: secrets go into api_key")
+        if self.auth_type == "aws" and self.region is None:
+            raise ValueError("requests to AWS are signed for a region: give region")
         if self.api_key is not None and self.api_keys:
             raise ValueError("give api_key or api_keys, not both")
         names = [key.name for key in self.keys]

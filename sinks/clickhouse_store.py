@@ -90,15 +90,7 @@ class ClickHouseStore:
         await self._clickhouse.insert(TABLES[table], rows, token, lease)
 
     async def present(self, table: str, ranges: Iterable[Range]) -> set[Coordinates]:
-        clauses = []
-        parameters: dict[str, Any] = {}
-        for n, r in enumerate(ranges):
-            clauses.append(
-                f"(kafka_topic = {{t{n}:String}} AND kafka_partition = {int(r.partition)}"
-                f" AND kafka_offset >= {int(r.start)} AND kafka_offset < {int(r.end)})"
-            )
-            parameters[f"t{n}"] = r.topic
-        condition = " OR ".join(clauses)
+        condition, parameters = ranges_sql(ranges)
         sql = query("present", database=self._database, table=table, ranges=condition)
         rows = await self._clickhouse.query(sql, parameters)
         return {(topic, partition, offset) for topic, partition, offset in rows}
@@ -171,6 +163,19 @@ class ClickHouseStore:
 
     async def _now(self) -> int:
         return int((await self._clickhouse.query(query("now")))[0][0])
+
+
+def ranges_sql(ranges: Iterable[Range]) -> tuple[str, dict[str, Any]]:
+    """The condition that a row's record lies in one of `ranges`, and its parameters."""
+    clauses = []
+    parameters: dict[str, Any] = {}
+    for n, r in enumerate(ranges):
+        clauses.append(
+            f"(kafka_topic = {{t{n}:String}} AND kafka_partition = {int(r.partition)}"
+            f" AND kafka_offset >= {int(r.start)} AND kafka_offset < {int(r.end)})"
+        )
+        parameters[f"t{n}"] = r.topic
+    return " OR ".join(clauses), parameters
 
 
 def _version(row: Sequence[Any]) -> Version:

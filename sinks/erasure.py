@@ -67,8 +67,8 @@ class Erasures:
         """Every order, the oldest first."""
         rows = await self._clickhouse.query(query("erasure_orders", database=self._database))
         return [
-            Order(id_, Scope(tenant, user, request), until, letters, who, reason, at, bool(audited), bool(done))
-            for id_, tenant, user, request, until, letters, who, reason, at, audited, done in rows
+            Order(id_, Scope(tenant, user, request), until, letters, who, reason, at, bool(stands), bool(done), last)
+            for id_, tenant, user, request, until, letters, who, reason, at, stands, done, last in rows
         ]
 
     async def holds(self) -> list[Hold]:
@@ -222,7 +222,7 @@ class Erasures:
         return found
 
     async def apply(self, since: int = 0) -> int:
-        """Bring the rows inserted since then (ms) into line with all holds and all orders that stand.
+        """Bring the rows inserted since then (ms) into line with all holds, and with all orders that stand.
 
         Returns how many were changed.
         """
@@ -232,7 +232,8 @@ class Erasures:
         if any((await self._freed()).values()):
             since = 0
         for order in await self.orders():
-            if order.stands:
+            # One that was finished before is known to all who have inserted since.
+            if order.stands and not (order.finished and order.touched < since):
                 changed += await self.carry_out(order, since if order.finished else 0)
         return changed + await self._free()
 

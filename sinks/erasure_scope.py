@@ -44,7 +44,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order to erase; times in ms. `stands`: its audit event is durable, so that it may be carried out."""
+    """An order to erase; times in ms. `stands`: its audit event is durable, so that it may be carried out.
+
+    `touched` is when something was last put on record about it.
+    """
 
     id: str
     scope: Scope
@@ -55,6 +58,7 @@ class Order:
     at: int = 0
     stands: bool = False
     finished: bool = False
+    touched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

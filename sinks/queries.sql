@@ -79,10 +79,10 @@ WHERE kafka_topic = {topic:String} AND kafka_partition = {partition:Int32}
   AND kafka_offset >= {start:Int64} AND kafka_offset < {end:Int64}
 ORDER BY kafka_offset
 
--- name: digest
-SELECT count(), sum(sipHash64(kafka_offset)) FROM {database}.{table}
-WHERE kafka_topic = {topic:String} AND kafka_partition = {partition:Int32}
-  AND kafka_offset >= {start:Int64} AND kafka_offset < {end:Int64}
+-- name: digests
+SELECT kafka_topic, kafka_partition, count(), sum(sipHash64(kafka_offset)) FROM {database}.{table}
+WHERE {ranges}
+GROUP BY kafka_topic, kafka_partition
 
 -- name: first_offset
 SELECT count(), min(kafka_offset) FROM {database}.{table}
@@ -116,15 +116,6 @@ SELECT id, reason, message FROM {database}.dead_letters
 WHERE stage = {stage:String} AND source_topic = {topic:String} AND source_partition = {partition:Int32}
   AND source_offset >= {start:Int64} AND source_offset < {end:Int64}
 
--- name: users_of
-SELECT kafka_offset, any(`user`) FROM {database}.results
-WHERE kafka_topic = {topic:String} AND kafka_partition = {partition:Int32}
-  AND kafka_offset >= {start:Int64} AND kafka_offset < {end:Int64}
-GROUP BY kafka_offset
-
--- name: erasures
-SELECT tenant, `user`, toUnixTimestamp64Milli(until) FROM {database}.erasures
-
 -- name: count_since
 SELECT count() FROM {database}.{table} WHERE kafka_timestamp >= fromUnixTimestamp64Milli({since:Int64})
 
@@ -141,7 +132,8 @@ FROM
     SELECT tenant, request_id, accepted_at, countIf(is_request) AS accepted, countIf(NOT is_request) AS ended,
            maxIf(due, is_request) AS due_at, max(seen) AS seen_at,
            accepted > 0 AND ended = 0
-               AND due_at + toIntervalMillisecond({grace:Int64}) < fromUnixTimestamp64Milli({horizon:Int64}) AS overdue,
+               AND greatest(due_at + toIntervalMillisecond({grace:Int64}), seen_at)
+                   < fromUnixTimestamp64Milli({horizon:Int64}) AS overdue,
            accepted > 0 AND ended = 0 AND NOT overdue AS is_open,
            multiIf(minIf(record, is_request) != maxIf(record, is_request), 'accepted_twice',
                    minIf(record, NOT is_request) != maxIf(record, NOT is_request), 'two_results',
@@ -170,7 +162,7 @@ FROM
 SETTINGS max_bytes_before_external_group_by = 300000000
 
 -- name: attempts_and_usage
-SELECT count() AS attempts, countIf(is_open) AS open_attempts,
+SELECT countIf(begun_at < fromUnixTimestamp64Milli({until:Int64})) AS attempts, countIf(is_open) AS open_attempts,
        toUnixTimestamp64Milli(minIf(begun_at, running > 0)) AS open_since,
        countIf(fault != '') AS faults,
        groupArrayIf({most:UInt32})((fault, tenant, request_id, attempt_id), fault != '') AS found
@@ -181,7 +173,8 @@ FROM
            if(ends > 0, 0, countIf(last_phase IN ('started', 'handed_over'))) AS running,
            min(begun) AS begun_at, max(must_end) AS end_by, max(last_seen) AS seen_at,
            running > 0
-               AND end_by + toIntervalMillisecond({grace:Int64}) >= fromUnixTimestamp64Milli({horizon:Int64}) AS is_open,
+               AND greatest(end_by + toIntervalMillisecond({grace:Int64}), seen_at)
+                   >= fromUnixTimestamp64Milli({horizon:Int64}) AS is_open,
            multiIf(begun_at >= fromUnixTimestamp64Milli({until:Int64}), '',
                    running > 0, if(is_open, '', 'no_end'),
                    seen_at >= fromUnixTimestamp64Milli({horizon:Int64}), '',
@@ -301,7 +294,7 @@ ORDER BY c.database, c.table, c.position
 SELECT id, any(tenant), any(`user`), any(request_id), toUnixTimestamp64Milli(any(accepted_until)),
        toUnixTimestamp64Milli(any(letters_until)), argMinIf(who, at, event = 'ordered'),
        argMinIf(reason, at, event = 'ordered'), toUnixTimestamp64Milli(min(at)) AS first,
-       countIf(event = 'audited') > 0, countIf(event = 'finished') > 0
+       countIf(event = 'audited') > 0, countIf(event = 'finished') > 0, toUnixTimestamp64Milli(max(at))
 FROM {database}.erasures GROUP BY id ORDER BY first, id
 
 -- name: erasure_event
@@ -346,3 +339,36 @@ SELECT engine FROM system.tables WHERE database = {database_name:String} AND nam
 
 -- name: old_parts_s
 SELECT toUInt32(value) FROM system.merge_tree_settings WHERE name = 'old_parts_lifetime'
+
+-- name: engine_of
+SELECT engine FROM system.tables WHERE database = {database_name:String} AND name = {table_name:String}
+
+-- name: partitions
+SELECT DISTINCT partition FROM system.parts
+WHERE active AND database = {database_name:String} AND table = {table_name:String} ORDER BY partition
+
+-- name: clear_sums
+ALTER TABLE {database}.{table} CLEAR PROJECTION {projection} IN PARTITION {partition:String}
+
+-- name: make_sums
+ALTER TABLE {database}.{table} MATERIALIZE PROJECTION {projection} IN PARTITION {partition:String}
+
+-- name: mutations_left
+SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
+WHERE NOT is_done AND database = {database_name:String} AND table = {table_name:String}
+  AND position(command, {command:String}) > 0
+
+-- name: parts
+SELECT count(), sum(rows), sum(bytes_on_disk) FROM system.parts
+WHERE active AND rows > 0 AND database = {database_name:String} AND table = {table_name:String}
+
+-- name: parts_with_sums
+SELECT count(), sum(rows), sum(bytes_on_disk) FROM system.projection_parts
+WHERE active AND database = {database_name:String} AND table = {table_name:String} AND name = {projection_name:String}
+
+-- name: parts_without_sums
+SELECT name FROM system.parts
+WHERE active AND rows > 0 AND database = {database_name:String} AND table = {table_name:String}
+  AND name NOT IN (SELECT parent_name FROM system.projection_parts
+      WHERE active AND database = {database_name:String} AND table = {table_name:String}
+        AND name = {projection_name:String})

@@ -101,8 +101,8 @@ def _result(e: ResultEvent, at: _At) -> Rows:
         time("completed_at", e.completed_at), e.config_version, e.status, e.error_class or "",
         e.error_message or "", [p.code for p in e.problems], e.finish_reason or "", e.model or "", e.provider or "",
         e.deployment or "", e.vendor_model or "", count("attempts", e.attempts), *_tokens(e.usage), money(e.cost),
-        *_timings(e.timings), e.lane or "", e.task_type or "", e.application or "", e.user or "",
-        e.session_id or "", e.purpose or "", e.data_classes, e.tags, e.workflow_name or "", e.workflow_id or "",
+        e.cost_basis or "", e.price_version or "", *_timings(e.timings), e.lane or "", e.task_type or "",
+        e.application or "", e.user or "", e.session_id or "", e.purpose or "", e.data_classes, e.tags, e.workflow_name or "", e.workflow_id or "",
         e.workflow_step or "", e.parent_request_id or "", e.experiment_key or "", e.traceparent or "",
         e.reply_topic or "", len(text), e.metadata, *at,
     )  # fmt: skip
@@ -137,8 +137,9 @@ def _usage(e: UsageEvent, at: _At) -> Rows:
         e.event_id, e.tenant, e.request_id, count("attempt", e.attempt), e.attempt_id, count("tries", e.tries),
         e.status, time("accepted_at", e.accepted_at), time("recorded_at", e.recorded_at), e.config_version,
         e.model, e.provider or "", e.deployment or "", e.vendor_model or "", *_tokens(e.usage), money(e.cost),
-        e.corrects or "", e.error_class or "", *_timings(e.timings), e.lane or "", e.task_type or "",
-        e.application or "", e.user or "", e.session_id or "", e.purpose or "", e.experiment_key or "",
+        e.cost_basis or "", e.price_version or "", e.corrects or "", e.error_class or "", *_timings(e.timings),
+        e.lane or "", e.task_type or "", e.application or "", e.user or "", e.session_id or "", e.purpose or "",
+        e.experiment_key or "",
         e.workflow_id or "", e.metadata, *at,
     )  # fmt: skip
     return [("usage", row)]
@@ -233,7 +234,7 @@ def _days(told: int | None, otherwise: int) -> int:
     return otherwise if told is None else whole("retention_days", told, MOST_DAYS)
 
 
-_NO_TOKENS: Final = (None, None, None, None, None, False, "")
+_NO_TOKENS: Final = (None, None, None, None, None, False, "", None, None, None, None, None, "")
 _NO_TIMINGS: Final = (None, None, None, None)
 
 
@@ -242,7 +243,9 @@ def _tokens(u: Usage | None) -> tuple[Any, ...]:
         return _NO_TOKENS
     counts = (u.input_uncached, u.cache_read, u.cache_write, u.output, u.reasoning)
     values.tokens(counts)
-    return (*counts, u.estimated, u.raw or "")
+    kinds = (u.cache_write_1h, u.tool_input, u.image_input, u.audio_input, u.audio_output)
+    values.tokens(kinds)
+    return (*counts, u.estimated, u.raw or "", *kinds, u.service_tier or "")
 
 
 def _timings(t: Timings | None) -> tuple[Any, ...]:

@@ -51,7 +51,14 @@ _TOKEN_COLUMNS: Final = {
     "reasoning_tokens": _TOKENS,
     "tokens_estimated": "Bool",
     "usage_raw": "String",
+    "cache_write_1h_tokens": _TOKENS,
+    "tool_input_tokens": _TOKENS,
+    "image_input_tokens": _TOKENS,
+    "audio_input_tokens": _TOKENS,
+    "audio_output_tokens": _TOKENS,
+    "service_tier": _NAME,
 }
+_COST_COLUMNS: Final = {"cost": _MONEY, "cost_basis": _NAME, "price_version": _NAME}
 _TIMING_COLUMNS: Final = {
     "issued_at": _TIME_OR_NULL,
     "started_at": _TIME_OR_NULL,
@@ -125,7 +132,7 @@ RESULTS: Final = _table(
         **_MODEL_COLUMNS,
         "attempts": _COUNT,
         **_TOKEN_COLUMNS,
-        "cost": _MONEY,
+        **_COST_COLUMNS,
         **_TIMING_COLUMNS,
         **_CONTEXT_COLUMNS,
         "data_classes": _NAMES,
@@ -190,7 +197,7 @@ USAGE: Final = _table(
         "config_version": _NAME,
         **_MODEL_COLUMNS,
         **_TOKEN_COLUMNS,
-        "cost": _MONEY,
+        **_COST_COLUMNS,
         "corrects": "String",
         "error_class": _NAME,
         **_TIMING_COLUMNS,

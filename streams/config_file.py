@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from processors.catalogue.complete import completed
 from schemas.config import Config
 
 Place = tuple[str | int, ...]
@@ -60,7 +61,10 @@ def load_config(path: Path, variables: Mapping[str, str]) -> Config:
 
 
 def parse_config(text: str, file: str, variables: Mapping[str, str]) -> Config:
-    """The configuration in a YAML text; `file` names it in errors. Raises ConfigFileError."""
+    """The configuration in a YAML text, with what is published about its models where the text tells nothing.
+
+    `file` names it in errors. Raises ConfigFileError.
+    """
     reader = _Reader(variables)
     try:
         values = reader.read(text)
@@ -78,7 +82,10 @@ def parse_config(text: str, file: str, variables: Mapping[str, str]) -> Config:
         raise ConfigFileError(file, reader.faults + found) from None
     if reader.faults:
         raise ConfigFileError(file, reader.faults)
-    return config
+    try:
+        return completed(config)
+    except ValueError as error:
+        raise ConfigFileError(file, list(_reference_faults(str(error), reader))) from None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from schemas.records import ContentPart, Message, RequestEvent, ResponseFormat, 
 
 _ROLES: Final = ("user", "assistant", "tool")
 _MEDIA: Final = ("image", "document", "audio")
-_BY_VALUE: Final = ("document", "audio")
+_VENDOR: Final = "vendor:"
 _FORMATS: Final = ("text", "json", "json_schema")
 _MAX_TOOLS: Final = 128
 _MAX_URI: Final = 4096
@@ -63,7 +63,7 @@ def _check_message(place: str, message: Message, problems: Problems) -> None:
 def _check_part(place: str, part: ContentPart, problems: Problems) -> None:
     needed = _missing(part)
     if needed is None:
-        known = ", ".join(("text", *_MEDIA, "tool_call", "tool_result", "thinking"))
+        known = ", ".join(("text", *_MEDIA, "tool_call", "tool_result", "thinking", "redacted_thinking"))
         message = f"{place}.type is {shown(part.type)}: use one of {known}"
         problems.add("unknown_value", f"{place}.type", message)
     elif needed:
@@ -73,11 +73,8 @@ def _check_part(place: str, part: ContentPart, problems: Problems) -> None:
         problems.json(f"{place}.arguments", part.arguments)
     if part.uri is not None:
         problems.text(f"{place}.uri", part.uri, _MAX_URI)
-        if part.type in _BY_VALUE:
-            message = (
-                f"{place} is of type {part.type} and by uri, which no provider takes: send its bytes as data"
-            )
-            problems.add("unsupported", f"{place}.uri", message)
+    if part.type.startswith(_VENDOR) and part.text is not None:
+        problems.json(f"{place}.text", part.text)
     if part.sha256 is not None and not _SHA256.fullmatch(part.sha256):
         problems.add("invalid_hash", f"{place}.sha256", f"{place}.sha256 must be 64 hexadecimal digits")
 
@@ -85,14 +82,20 @@ def _check_part(place: str, part: ContentPart, problems: Problems) -> None:
 def _missing(part: ContentPart) -> str | None:
     """What a part of its type lacks ("" where nothing); None for a type that isn't known."""
     match part.type:
-        case "text" | "thinking":
+        case "text":
             return "text" if part.text is None else ""
+        case "thinking":
+            return "text or signature" if part.text is None and part.signature is None else ""
         case "image" | "document" | "audio":
             return "data or uri" if part.data is None and part.uri is None else ""
+        case "redacted_thinking":
+            return "signature" if part.signature is None else ""
         case "tool_call":
             return "tool_call_id and tool_name" if not part.tool_call_id or not part.tool_name else ""
         case "tool_result":
             return "tool_call_id" if not part.tool_call_id else ""
+        case kind if kind.startswith(_VENDOR) and len(kind) > len(_VENDOR):
+            return "text" if part.text is None else ""
         case _:
             return None
 

@@ -8,7 +8,7 @@ from schemas.config import Config
 from schemas.records import Control
 from schemas.signals import Invalid
 
-_TEXTS = ("event_id", "command", "actor", "tenant", "request_id", "model", "dead_letter_id", "resolution")
+_TEXTS = ("event_id", "command", "actor", "tenant", "request_id", "model", "dead_letter_id", "resolution", "user")
 _MAX_REASON = 4096
 
 
@@ -40,8 +40,11 @@ def parse_control(event: Control, config: Config) -> Control:
             _check_resolution(event)
         case "redrive" | "discard":
             _require(event, "dead_letter_id")
+        case "erase" | "hold" | "release":
+            _require(event, "tenant", "reason")  # one that isn't configured any more still has texts
+            return event
         case _:
-            known = "cancel, pause, resume, resolve, redrive, discard"
+            known = "cancel, pause, resume, resolve, redrive, discard, erase, hold, release"
             raise _invalid(f"command is {shown(event.command)}: use one of {known}")
     if event.tenant is not None and event.command != "resolve":
         _check_tenant(event.tenant, config)

@@ -4,9 +4,9 @@ import re
 from typing import Final
 
 from processors.request_size import RequestSize, size_of
+from processors.tokens import request_tokens
 from schemas.records import RequestEvent
 
-_BYTES_PER_TOKEN: Final = 4
 _TOKENS_PER_MESSAGE: Final = 4
 _TOKENS_PER_MEDIUM: Final = 1000
 _HINT_CHARS: Final = 64
@@ -20,10 +20,9 @@ _VERBS: Final = {
 
 
 def estimate_tokens(event: RequestEvent, size: RequestSize) -> int:
-    """Estimated input tokens: a quarter of the text's bytes, 4 a message, 1000 an image or the like."""
+    """Estimated input tokens: of the texts (see processors.tokens), 4 a message, 1000 an image or the like."""
     messages = max(len(event.messages), 1) + (event.system is not None)
-    text = -(-size.text // _BYTES_PER_TOKEN)
-    return text + messages * _TOKENS_PER_MESSAGE + size.media * _TOKENS_PER_MEDIUM
+    return request_tokens(event) + messages * _TOKENS_PER_MESSAGE + size.media * _TOKENS_PER_MEDIUM
 
 
 def features_of(event: RequestEvent, size: RequestSize) -> dict[str, float]:

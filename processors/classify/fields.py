@@ -28,7 +28,9 @@ _OURS: Final = frozenset(
     {
         "model", "messages", "input", "prompt", "system", "stream", "stream_options", "max_tokens",
         "max_completion_tokens", "max_output_tokens", "n", "best_of", "tools", "tool_choice", "response_format",
-        "functions", "function_call",
+        "functions", "function_call", "contents", "system_instruction", "systemInstruction", "generation_config",
+        "generationConfig", "inferenceConfig", "candidateCount", "max_tokens_to_sample", "toolConfig",
+        "tool_config",
     }
 )  # fmt: skip
 """Vendor parameters that Sluice sets itself, and their former names: one smuggled in could cost more than was
@@ -39,7 +41,6 @@ _NOT_YET: Final = (
     ("prompt_template_version", _NO_TEMPLATES),
     ("prompt_variables", _NO_TEMPLATES),
     ("workflow_name", "workflows are not available: leave it out and send each step as a request of its own"),
-    ("stream_deltas", "deltas are not published: leave it out, the result comes whole"),
 )
 """Fields that change what a request means, which nothing obeys yet."""
 
@@ -68,6 +69,9 @@ def check_fields(
             "leave it out, or add it to the tenant's reply_topics in the configuration"
         )
         problems.add("reply_topic_not_allowed", "reply_topic", message, clear=True)
+    if event.stream_deltas and event.reply_topic is None:
+        message = "stream_deltas needs a reply_topic to publish deltas to: name one, or leave it out"
+        problems.add("no_reply_topic", "stream_deltas", message, clear=True)
     for name, message in _NOT_YET:
         if getattr(event, name) not in (None, False, {}):
             problems.add("unsupported", name, message, clear=True)
@@ -137,6 +141,8 @@ def _check_parameters(parameters: Parameters, problems: Problems) -> None:
     problems.number("parameters.temperature", parameters.temperature, 0, 2)
     problems.number("parameters.top_p", parameters.top_p, 0, 1)
     problems.number("parameters.max_tokens", parameters.max_tokens, 1, _MAX_TOKENS)
+    problems.number("parameters.top_k", parameters.top_k, 1, _MAX_TOKENS)
+    problems.number("parameters.reasoning_budget", parameters.reasoning_budget, 0, _MAX_TOKENS)
     problems.number("parameters.frequency_penalty", parameters.frequency_penalty, -2, 2)
     problems.number("parameters.presence_penalty", parameters.presence_penalty, -2, 2)
     problems.text("parameters.reasoning_effort", parameters.reasoning_effort, _MAX_LABEL_CHARS)

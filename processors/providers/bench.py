@@ -10,7 +10,8 @@ no way to call it at all | the key                    | 5 s, doubled with each f
 anything else            | nothing (a breaker's part) |
 
 Nothing is benched for good: a key is mended where it was made (paid for, allowed, its file renewed), and nobody tells
-us. A probe costs nothing, as its failure isn't paid, and the task that makes it goes on elsewhere.
+us. A probe costs nothing, as its failure isn't paid, and the task that makes it goes on elsewhere. One that hasn't
+found out anything after 5 s is followed by another: a call that hangs must not hold the others.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from schemas.records import ErrorInfo
 
 Scope = Literal["key", "deployment", "both"]
 LONGEST_S: Final = 60.0
+PROBE_S: Final = 5.0
 _FIRST_S: Final = 5.0
 _JITTER: Final = 0.25
 _SCOPES: Final[dict[str, Scope]] = {
@@ -45,17 +47,15 @@ class Bench:
 
     until: float = 0.0
     strikes: int = 0
-    probing: bool = False
+    probing_until: float = 0.0
     hopeless: bool = False
     error: ErrorInfo | None = None
 
-    def wait(self, now: float) -> float | None:
-        """Seconds until a call may start, 0 now; None while a probe is under way."""
+    def wait(self, now: float) -> float:
+        """Seconds until a call may start, 0 now. A probe that ends may let one start earlier."""
         if self.until == 0.0:
             return 0.0
-        if now < self.until:
-            return self.until - now
-        return None if self.probing else 0.0
+        return max(0.0, self.until - now, self.probing_until - now)
 
     def put(self, error: ErrorInfo, now: float, jitter: float = 0.0, *, uncallable: bool = False) -> None:
         """Bench for `error`, as the table says. A shorter wait never ends a longer one."""
@@ -72,11 +72,12 @@ class Bench:
         self.until = max(self.until, now + min(LONGEST_S, seconds))
         self.error, self.hopeless = error, hopeless
         self.strikes += 1
-        self.probing = False
+        self.probing_until = 0.0
 
     def clear(self) -> None:
         """In service again."""
-        self.until, self.strikes, self.probing, self.hopeless, self.error = 0.0, 0, False, False, None
+        self.until = self.probing_until = 0.0
+        self.strikes, self.hopeless, self.error = 0, False, None
 
 
 class Benches:
@@ -88,15 +89,12 @@ class Benches:
         self.key, self.deployment, self.both = key, deployment, both
         self._all = (key, deployment, both)
 
-    def wait(self, now: float) -> float | None:
-        """Seconds until a call may start, 0 now; None while a probe is under way."""
+    def wait(self, now: float) -> float:
+        """Seconds until a call may start, 0 now."""
         longest = 0.0
         for bench in self._all:
             if bench.until:
-                wait = bench.wait(now)
-                if wait is None:
-                    return None
-                longest = max(longest, wait)
+                longest = max(longest, bench.wait(now))
         return longest
 
     def hopeless(self) -> ErrorInfo | None:
@@ -106,11 +104,11 @@ class Benches:
                 return bench.error
         return None
 
-    def probed(self) -> tuple[Bench, ...]:
+    def probed(self, now: float) -> tuple[Bench, ...]:
         """A call starts: it is the probe of these."""
         found = tuple(bench for bench in self._all if bench.until)
         for bench in found:
-            bench.probing = True
+            bench.probing_until = now + PROBE_S
         return found
 
     def of(self, error: ErrorInfo) -> Bench | None:

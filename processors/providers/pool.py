@@ -145,16 +145,16 @@ class Pool:
             self._turn(target)
         if target.limiter is not None:
             target.limiter.start(tokens, now)
-        return Grant(target, target.connection.transport(), target.benches.probed())
+        return Grant(target, target.connection.transport(), target.benches.probed(now))
 
     def ended(self, grant: Grant, reserved: int, used: int | None, now: float) -> bool:
         """The call ended, in whatever way; see Limiter.ended. True where others that wait may start by it."""
         limiter = grant.target.limiter
         if limiter is not None:
             limiter.ended(reserved, used, now)
-        unsettled = [bench for bench in grant.probes if bench.probing]
+        unsettled = [bench for bench in grant.probes if bench.probing_until]
         for bench in unsettled:
-            bench.probing = False
+            bench.probing_until = 0.0
         return limiter is not None or bool(unsettled)
 
     def accepted(self, grant: Grant) -> bool:
@@ -193,8 +193,6 @@ class Pool:
 
     def _wait(self, target: Target, tokens: int, now: float) -> float | None:
         wait = target.benches.wait(now)
-        if wait is None:
-            return None
         opens = self._breaker.wait(target.deployment.id, now)
         if opens is None:
             return None

@@ -14,7 +14,7 @@ class CountTokens(Protocol):
     """Counts what a model would read of a request."""
 
     def __call__(self, model: Model, request: RequestEvent) -> int | None:
-        """Tokens; None where nothing can count for this model."""
+        """Tokens that the request has for certain; None where nothing can count for this model."""
 
 
 def cannot_count(model: Model, request: RequestEvent) -> int | None:
@@ -31,5 +31,5 @@ def check_window(request: RequestEvent, size: int, model: Model, count_tokens: C
         return
     tokens = count_tokens(model, request)
     if tokens is not None and tokens >= model.context_window:
-        message = f"the prompt has {tokens} tokens; the model's window holds {model.context_window}"
+        message = f"the prompt has {tokens} tokens or more; the model's window holds {model.context_window}"
         raise Invalid("context_exceeded", message)

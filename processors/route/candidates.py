@@ -1,5 +1,6 @@
 """Which models may serve a request: those it names or allows, else those of the first rule that matches."""
 
+from processors.route.capable import capable
 from schemas.config import Config, Tenant
 from schemas.records import ClassifiedRequest, Problem, RequestEvent
 
@@ -32,7 +33,8 @@ def candidates_of(record: ClassifiedRequest, config: Config) -> tuple[list[str],
     offering = [m for m in found if record.lane in config.models[m].lanes]
     if not offering:
         return _no_lane(record, found, config)
-    return offering, why
+    able = capable(offering, request, config, allowed)
+    return able if isinstance(able, Problem) else (able, why)
 
 
 def _allowed(config: Config, tenant: str) -> list[str]:

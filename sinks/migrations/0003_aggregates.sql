@@ -8,6 +8,9 @@
 -- Tenants come first in their keys too: what is asked of one tenant reads little of them.
 -- Latencies lie in the sums by day only: in those by minute they would double the cost of an insert, and save little.
 
+-- Rows may be deleted by ALTER TABLE ... DELETE, which makes the sums of their parts anew. DELETE FROM is refused, as it
+-- is by default (lightweight_mutation_projection_mode): with 'rebuild', a later UPDATE summed the deleted rows up again.
+
 -- Of 10M rows 99.9 % hold 0 in both: some 70 kB each. Only attempts that were settled as unknown are ever replaced.
 ALTER TABLE {database}.usage
     ADD COLUMN IF NOT EXISTS experiment_arm LowCardinality(String) DEFAULT metadata['experiment_arm']
@@ -17,16 +20,7 @@ ALTER TABLE {database}.usage
         COMMENT 'Hash of event id and acceptance where a correction may yet replace this row; 0 where none can.' CODEC(ZSTD(1)),
     ADD COLUMN IF NOT EXISTS correction UInt64
         MATERIALIZED if(corrects != '', sipHash64(corrects, accepted_at), 0)
-        COMMENT 'What correctable is in the row that this one replaces; 0 where it replaces none.' CODEC(ZSTD(1));
-
-ALTER TABLE {database}.results
-    ADD COLUMN IF NOT EXISTS experiment_arm LowCardinality(String) DEFAULT metadata['experiment_arm']
-        COMMENT 'Arm of the experiment: the entry experiment_arm of the metadata; empty where there is none.' CODEC(ZSTD(1)) AFTER experiment_key;
-
--- Rows may be deleted by ALTER TABLE ... DELETE, which makes the sums of their parts anew. DELETE FROM is refused, as it
--- is by default (lightweight_mutation_projection_mode): with 'rebuild', a later UPDATE summed the deleted rows up again.
-
-ALTER TABLE {database}.usage
+        COMMENT 'What correctable is in the row that this one replaces; 0 where it replaces none.' CODEC(ZSTD(1)),
     ADD PROJECTION IF NOT EXISTS by_day
     (
         SELECT
@@ -44,9 +38,7 @@ ALTER TABLE {database}.usage
         GROUP BY
             tenant, toDate(recorded_at), application, model, provider, task_type, experiment_arm, lane, status,
             error_class, correctable, correction
-    );
-
-ALTER TABLE {database}.usage
+    ),
     ADD PROJECTION IF NOT EXISTS by_minute
     (
         SELECT
@@ -61,6 +53,8 @@ ALTER TABLE {database}.usage
     );
 
 ALTER TABLE {database}.results
+    ADD COLUMN IF NOT EXISTS experiment_arm LowCardinality(String) DEFAULT metadata['experiment_arm']
+        COMMENT 'Arm of the experiment: the entry experiment_arm of the metadata; empty where there is none.' CODEC(ZSTD(1)) AFTER experiment_key,
     ADD PROJECTION IF NOT EXISTS by_day
     (
         SELECT
@@ -75,9 +69,7 @@ ALTER TABLE {database}.results
         GROUP BY
             tenant, toDate(completed_at), application, model, provider, task_type, experiment_arm, lane, status,
             error_class
-    );
-
-ALTER TABLE {database}.results
+    ),
     ADD PROJECTION IF NOT EXISTS by_minute
     (
         SELECT

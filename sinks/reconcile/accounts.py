@@ -30,11 +30,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Requests accepted, and attempts begun, in [since, until) (ms), judged as things stood at `horizon`."""
+    """Requests accepted, and attempts begun, in [since, until) (ms), judged as things stood at `horizon`.
+
+    `settled_since`: of requests that ended before that, an earlier run has judged whether all attempts were settled.
+    """
 
     since: int
     until: int
     horizon: int
+    settled_since: int
 
 
 @dataclass(slots=True)
@@ -106,14 +110,15 @@ async def _confirmed(database: Database, findings: Sequence[Finding]) -> list[Fi
 async def _settled(database: Database, period: Period, terms: Terms, accounts: Accounts) -> None:
     """Attempts that were never called have no journal: they are settled when their request is forgotten."""
     told = _Told(accounts, "usage")
-    since = max(0, period.since - terms.settle_ms)
     settled_by = min(period.horizon, period.until) - terms.settle_ms
     for parameters in await _buckets(database, period, "results"):
-        parameters |= {"since": since, "settled_by": max(0, settled_by)}
+        parameters |= {"since": period.settled_since, "settled_by": max(0, settled_by)}
         faults, found = (await database.rows("issued_and_settled", parameters))[0]
         known = {(f.tenant, f.request_id) for f in accounts.findings if f.kind is Kind.NO_USAGE}
         findings = [
-            Finding(Kind.NO_USAGE, tenant=t, request_id=r, count=n) for t, r, n in found if (t, r) not in known
+            Finding(Kind.NO_USAGE, tenant=t, request_id=r, count=n)
+            for t, r, n in found
+            if (t, r) not in known
         ]
         told.add(faults - (len(found) - len(findings)), findings)
 

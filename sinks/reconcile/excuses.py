@@ -1,4 +1,7 @@
-"""Why a row may rightly be missing: its record is a dead letter, its time is over, it was erased, its table is new."""
+"""Why a row may rightly be missing: its record is a dead letter, its time is over, its table is new.
+
+What was erased on order isn't among them: its row stays, without its texts.
+"""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +13,15 @@ from schemas.signals import Invalid
 from sinks import dead_letter
 from sinks.ledger import Partition
 from sinks.mapping import Decode
-from sinks.reconcile.reasons import Erasure, LetterRow
+from sinks.reconcile.reasons import LetterRow
 from sinks.store import Row
-from sinks.tables import BODIES, RESULTS, TABLES
+from sinks.tables import TABLES
 
 LETTER: Final = "dead letter"
 EXPIRED: Final = "expired"
-ERASED: Final = "erased"
 NEW_TABLE: Final = "new table"
 
 _DAY_MS: Final = 86_400_000
-_RETENTION: Final = "retention_days"
 _REFUSED: Final = "refused"
 
 
@@ -45,8 +46,6 @@ class Known(Protocol):
 
     async def letters_of(self, at: Partition, offsets: Collection[int]) -> list[LetterRow]: ...
 
-    async def users_of(self, at: Partition, offsets: Collection[int]) -> dict[int, str]: ...
-
 
 Tail = Callable[[], Awaitable[Iterable[LetterRow]]]
 """The sink's dead letters that lie on their topic and have not landed."""
@@ -61,15 +60,11 @@ class Excuses:
         tail: Tail,
         made_at: Mapping[str, int],
         now: int,
-        erasures: Iterable[Erasure] = (),
     ) -> None:
         self._known = known
         self._tail = tail
         self._made_at = made_at
         self._now = now
-        self._erasures: dict[str, list[Erasure]] = {}
-        for each in erasures:
-            self._erasures.setdefault(each.tenant, []).append(each)
         self._waiting: dict[str, list[LetterRow]] | None = None
 
     async def letters(self, at: Partition, offsets: Collection[int]) -> dict[int, list[LetterRow]]:
@@ -98,16 +93,10 @@ class Excuses:
             return {}
         letters = await self.letters(at, {m.offset for m in missing})
         landed = await self._landed(at, missing, tables)
-        erased = await self._erased(at, missing)
         reasons: dict[Place, str] = {}
         for m in missing:
             mine = letters.get(m.offset, ())
-            if any(_covers(each, m.table) for each in mine):
-                reason: str | None = LETTER
-            elif (m.table, m.offset) in erased:
-                reason = ERASED
-            else:
-                reason = self._why(m, landed)
+            reason = LETTER if any(_covers(each, m.table) for each in mine) else self._why(m, landed)
             if reason is not None:
                 reasons[m.table, m.offset] = reason
         return reasons
@@ -119,19 +108,6 @@ class Excuses:
         if days and (at or stamp) + days * _DAY_MS <= self._now:
             return EXPIRED
         return NEW_TABLE if at is not None and at < self._made_at.get(m.table, 0) else None
-
-    async def _erased(self, at: Partition, missing: Sequence[Missing]) -> set[Place]:
-        """The texts among the missing that were erased on order. Whose they are, the row of the result says."""
-        bodies = [m for m in missing if m.table == BODIES.name and _value(m, "tenant") in self._erasures]
-        if not bodies:
-            return set()
-        users = {m.offset: _value(m, "user") for m in missing if m.table == RESULTS.name}
-        users |= await self._known.users_of(at, {m.offset for m in bodies if m.offset not in users})
-        return {(m.table, m.offset) for m in bodies if self._is_erased(m, users.get(m.offset))}
-
-    def _is_erased(self, body: Missing, user: Any) -> bool:
-        orders = self._erasures[_value(body, "tenant")]
-        return any(e.until >= _value(body, "completed_at") and e.user in ("", user) for e in orders)
 
     async def _landed(
         self, at: Partition, missing: Sequence[Missing], tables: Collection[str]
@@ -152,17 +128,13 @@ class Excuses:
         return self._waiting
 
 
-def _value(m: Missing, column: str) -> Any:
-    return m.row[TABLES[m.table].columns.index(column)]
-
-
 def retention_days(table: str, row: Row) -> int:
-    """How many days a row of `table` is kept after its insertion; 0 where for ever."""
-    columns = TABLES[table].columns
+    """How many days a row of `table` is kept after its insertion; 0 where for ever, or under a legal hold."""
+    given = dict(zip(TABLES[table].columns, row, strict=True))
     # A dead letter keeps its row for ever: its retention is that of the original's bytes.
-    if table == "dead_letters" or _RETENTION not in columns:
+    if table == "dead_letters" or given.get("held"):
         return 0
-    return int(row[columns.index(_RETENTION)])
+    return int(given.get("retention_days", 0))
 
 
 def _covers(letter: LetterRow, table: str) -> bool:

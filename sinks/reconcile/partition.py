@@ -1,5 +1,6 @@
 """Compares one partition of a topic with the tables, window by window, and mends what it is told to mend."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,10 +80,9 @@ class PartitionCheck:
     async def _window(self, start: int, end: int) -> None:
         tools, checked = self._tools, self.checked
         topic = checked.at[0]
-        stored = {
-            table: Stored.of(await tools.database.offsets(table, checked.at, start, end))
-            for table in tools.tables[topic]
-        }
+        tables = tools.tables[topic]
+        offsets = await asyncio.gather(*(tools.database.offsets(t, checked.at, start, end) for t in tables))
+        stored = {table: Stored.of(some) for table, some in zip(tables, offsets, strict=True)}
         window = _Window(checked.at, start, end, Comparison(stored, tools.fullest[topic]))
         async for records in tools.topics.read(checked.at, start, end):
             tools.pace.begin()
@@ -224,6 +224,9 @@ class PartitionCheck:
     def _add(self, window: _Window, finding: Finding) -> None:
         if finding.is_gap:
             window.gaps += finding.count
+        if finding.mended and finding.table:
+            more = -finding.count if finding.kind is Kind.DUPLICATED else finding.count
+            self.checked.rows[finding.table] = self.checked.rows.get(finding.table, 0) + more
         if len(self.findings) < _MOST_FINDINGS:
             self.findings.append(finding)
         else:

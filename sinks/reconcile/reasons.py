@@ -10,12 +10,3 @@ class LetterRow:
     id: str
     reason: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Erasure:
-    """An order to erase the texts of a tenant, or of one of its users (empty: of all), that ended by `until` (ms)."""
-
-    tenant: str
-    user: str
-    until: int

@@ -7,13 +7,13 @@ causes no false alarm; what lies beyond is on its way, and is told as late only 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
-from sinks.ledger import Partition, State
+from sinks.ledger import Partition, Range, State
 from sinks.mapping import Decode
 from sinks.reconcile.accounts import FOR_EVER_MS, Accounts, Period, Terms, check, since_of_results
 from sinks.reconcile.bounds import Asked, Edges, Plan, landed_to, plan
@@ -206,10 +206,11 @@ class Run:
         wanted, last = self._wanted, self._last
         until = min(wanted.until, self.report.horizon) if wanted.scope == "part" else FOR_EVER_MS
         if last is None:
-            return Period(wanted.since, until, self.report.horizon)
+            return Period(wanted.since, until, self.report.horizon, wanted.since)
         since = min(last.horizon, last.open_since or last.horizon)
         accepted = await since_of_results(self._sources.database, last.horizon)
-        return Period(min(since, accepted or since), until, self.report.horizon)
+        settled_since = max(0, last.horizon - wanted.terms.settle_ms)
+        return Period(min(since, accepted or since), until, self.report.horizon, settled_since)
 
     # -- recording -----------------------------------------------------------------------------------------
 
@@ -226,16 +227,19 @@ class Run:
             open_since=report.accounts.open_since,
             duration_ms=int(report.seconds * 1000),
         )
-        seals = [seal for each in report.checked for seal in await self._seals(each, tables[each.at[0]])]
-        await self._sources.book.write(outcome, report.checked, report.findings, seals)
+        await self._sources.book.write(outcome, report.checked, report.findings, await self._seals(tables))
 
-    async def _seals(self, checked: Checked, tables: Iterable[str]) -> list[Seal]:
+    async def _seals(self, tables: Mapping[str, Sequence[str]]) -> list[Seal]:
+        """A seal for each table and stretch that agreed; one question for a table's first stretches, and so on."""
+        turns: dict[tuple[str, int], list[Range]] = {}
+        for checked in self.report.checked:
+            for table in tables[checked.at[0]]:
+                for turn, (start, end) in enumerate(checked.clean if table not in UNSEALED else ()):
+                    turns.setdefault((table, turn), []).append(Range(*checked.at, start, end))
         seals = []
-        for table in tables:
-            if table not in UNSEALED:
-                for start, end in checked.clean:
-                    rows, digest = await self._sources.database.digest(table, checked.at, start, end)
-                    seals.append(Seal(table, checked.at, start, end, rows, digest))
+        for (table, _), ranges in turns.items():
+            for r, (rows, digest) in (await self._sources.database.digests(table, ranges)).items():
+                seals.append(Seal(table, r.at, r.start, r.end, rows, digest))
         return seals
 
 

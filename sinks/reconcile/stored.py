@@ -1,5 +1,6 @@
 """What ClickHouse holds, as a reconciliation asks for it."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,10 +9,11 @@ import msgspec
 
 from sinks import dead_letter
 from sinks.clickhouse import ClickHouse
+from sinks.clickhouse_store import ranges_sql
 from sinks.ledger import Partition, Range
 from sinks.patience import Patience
 from sinks.queries import migrations, query
-from sinks.reconcile.reasons import Erasure, LetterRow
+from sinks.reconcile.reasons import LetterRow
 from sinks.reconcile.seals import Seal
 from sinks.tables import TABLES
 
@@ -48,11 +50,14 @@ class Database:
     async def tables_of(self, topics: Collection[str]) -> dict[str, tuple[str, ...]]:
         """For each topic the tables that hold rows of it."""
         found: dict[str, list[str]] = {topic: [] for topic in topics}
-        for table in TABLES:
+
+        async def look(table: str) -> None:
             for (topic,) in await self.rows("topics_of_table", {}, table=table):
                 if topic in found:
                     found[topic].append(table)
-        return {topic: tuple(tables) for topic, tables in found.items()}
+
+        await asyncio.gather(*map(look, TABLES))
+        return {topic: tuple(sorted(tables)) for topic, tables in found.items()}
 
     async def offsets(self, table: str, at: Partition, start: int, end: int) -> Sequence[int]:
         """The offsets of the rows of [start, end), in no order; at most MOST_ROWS."""
@@ -66,8 +71,17 @@ class Database:
 
     async def digest(self, table: str, at: Partition, start: int, end: int) -> tuple[int, int]:
         """Number and digest of the rows of [start, end) (see `seals`)."""
-        found = await self.rows("digest", _range(at, start, end), table=table)
-        return int(found[0][0]), int(found[0][1])
+        return (await self.digests(table, [Range(*at, start, end)]))[Range(*at, start, end)]
+
+    async def digests(self, table: str, ranges: Sequence[Range]) -> dict[Range, tuple[int, int]]:
+        """The same of several ranges at once, of which no two are of one partition."""
+        condition, parameters = ranges_sql(ranges)
+        found: dict[Partition, tuple[int, int]] = {}
+        for topic, partition, count, digest in await self.rows(
+            "digests", parameters, table=table, ranges=condition
+        ):
+            found[topic, partition] = int(count), int(digest)
+        return {r: found.get(r.at, (0, 0)) for r in ranges}
 
     async def seals(self, table: str, at: Partition, below: int) -> list[Seal]:
         """What earlier reconciliations saw agree of a table and partition, of ranges that begin before `below`."""
@@ -116,19 +130,6 @@ class Database:
             return []
         parameters = {"stage": dead_letter.STAGE, **_hull(at, offsets)}
         return [LetterRow(*row) for row in await self.rows("letters_of", parameters)]
-
-    async def users_of(self, at: Partition, offsets: Collection[int]) -> dict[int, str]:
-        """On whose behalf the requests were made whose results lie at `offsets`."""
-        found = await self.rows("users_of", _hull(at, offsets)) if offsets else []
-        return {offset: user for offset, user in found}
-
-    async def erasures(self) -> list[Erasure]:
-        """Every order to erase; none where this database has no table of them yet."""
-        parameters = {"database_name": self._clickhouse.access.database}
-        there = {column for table, column, _ in await self.rows("columns", parameters) if table == "erasures"}
-        if not there >= {"tenant", "user", "until"}:
-            return []
-        return [Erasure(tenant, user, int(ms)) for tenant, user, ms in await self.rows("erasures", {})]
 
     async def made_at(self) -> dict[str, int]:
         """When (ms) the migration that makes each table was applied."""

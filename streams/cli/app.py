@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.commands import admin, clickhouse, completeness, data, erasure, letters, report, stack
+from streams.cli.commands import (
+    admin,
+    clickhouse,
+    completeness,
+    data,
+    erasure,
+    letters,
+    providers,
+    report,
+    stack,
+)
 from streams.cli.commands.common import Json
 
 _ABOUT = "Language-model work on Kafka: exactly one terminal result per request, every call accounted for."
@@ -19,7 +29,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a bad answer, 2 wrong usage, 3 bad input, 4 unreachable, 5 not found, "
     "6 timed out, 7 refused, 130 interrupted.",
 )
-for part in (stack, data, report, letters, completeness, erasure, admin, clickhouse):
+for part in (stack, data, report, letters, completeness, erasure, admin, providers, clickhouse):
     part.add_to(app)
 
 

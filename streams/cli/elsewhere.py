@@ -1,6 +1,6 @@
 """Where texts lie beside ClickHouse, and until when: the topics that carry them, by their settings on the cluster."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas import names
@@ -13,6 +13,7 @@ _WHAT: Final = {
     names.RESULTS: "answers",
     names.FEEDBACK: "comments",
     names.DEAD_LETTERS: "original bytes",
+    names.CONTROL: "prompts of quarantined requests that were retried",
 }
 
 
@@ -27,12 +28,20 @@ class Copies:
 
 
 async def copies_of(brokers: str, tenant: Tenant | None, until: int) -> list[Copies]:
-    """The topics that may hold texts written until then (ms), reply topics of the tenant among them."""
+    """The topics that may hold texts written until then (ms), reply topics of the tenant among them.
+
+    Those of calls that have the same settings are told as one.
+    """
     replies = set(tenant.reply_topics) if tenant else set()
     found = await settings_of(
         brokers, lambda name: name in _WHAT or name in replies or name.startswith(names.CALLS_PREFIX)
     )
-    return [_copies(topic, settings, until) for topic, settings in sorted(found.items())]
+    copies = [_copies(topic, settings, until) for topic, settings in sorted(found.items())]
+    calls = [c for c in copies if c.topic.startswith(names.CALLS_PREFIX)]
+    if len({(c.rule, c.gone_by) for c in calls}) != 1:
+        return copies
+    one = replace(calls[0], topic=f"{names.CALLS_PREFIX}* ({len(calls)} topics)")
+    return [one, *(c for c in copies if c not in calls)]
 
 
 def _copies(topic: str, settings: dict[str, str], until: int) -> Copies:

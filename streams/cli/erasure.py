@@ -200,6 +200,10 @@ def _tell_found(wanted: Wanted, order: Order, found: Sequence[Found], nameless: 
         )
 
 
+def _after(seconds: int) -> str:
+    return f"{seconds // 60} minutes after" if seconds >= 60 else "within a minute"
+
+
 def _tell(
     wanted: Wanted, event: str, order: Order, found: Sequence[Found], copies: Sequence[Copies], old_parts_s: int
 ) -> None:
@@ -226,8 +230,8 @@ def _tell(
         [(c.topic, c.what, c.rule, output.moment(c.gone_by)) for c in copies],
     )
     output.say(
-        f"ClickHouse keeps the files that an erasure has replaced for {old_parts_s // 60} minutes more. Backups, the "
-        "publishers' own stores, providers and readers of reply topics keep what they have: docs/erasure.md"
+        f"ClickHouse deletes the files that an erasure has replaced {_after(old_parts_s)}. Backups, the publishers' "
+        "own stores, providers and readers of reply topics keep what they have: docs/erasure.md"
     )
     if event == "would_erase":
         output.say("nothing was erased (--dry-run)", output.MEH)

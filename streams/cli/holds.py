@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sinks.erasure import Erasures
-from sinks.erasure_scope import Hold, Scope
+from sinks.erasure_scope import TABLES_WITH_TEXTS, Hold, Order, Scope
 from streams.cli import output
 from streams.cli.connect import where
 from streams.cli.control import actor
@@ -76,14 +76,20 @@ async def release(hold_id: str, reason: str | None, *, yes: bool, as_json: bool)
 
 
 async def _go_on(erasures: Erasures, hold: Hold, kept: dict[str, int], as_json: bool) -> None:
+    orders = [o for o in await erasures.orders() if o.stands and o.scope.tenant == hold.scope.tenant]
+    before = [await _erased(erasures, order) for order in orders]
     await erasures.apply()
+    more = {o.id: n for o, b in zip(orders, before, strict=True) if (n := await _erased(erasures, o) - b)}
     if as_json:
-        output.emit({"event": "released", **_fields(hold), **kept})
+        output.emit({"event": "released", **_fields(hold), **kept, "erased": more})
         return
     output.say(f"legal hold {hold.id} on {hold.scope} is released: it kept {_told(kept)}", output.GOOD)
-    for order in await erasures.orders():
-        if order.stands and (order.scope.covers(hold.scope) or hold.scope.covers(order.scope)):
-            output.note(f"erasure {order.id} has been carried out on what the hold had kept from it")
+    for id_, count in more.items():
+        output.say(f"erasure {id_} has been carried out on {count} of them, which the hold had kept from it")
+
+
+async def _erased(erasures: Erasures, order: Order) -> int:
+    return sum([await erasures.erased(order, table) for table in TABLES_WITH_TEXTS])
 
 
 def _told(kept: dict[str, int]) -> str:

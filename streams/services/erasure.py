@@ -1,8 +1,8 @@
 """Keeps what the sink writes in line with erasures and legal holds, whoever ordered them and whatever died meanwhile.
 
-The mapper obeys what it knows; that is read anew every few seconds. What came in between, and what an order that was
-broken off has left, a look at the rows finds: at all of them first, then at those inserted since a while before the
-last look.
+The mapper obeys what it knows; that is read anew every half minute. What came in between, and what an order that was
+broken off has left, a look at the rows finds: at all of them first and every few hours, else at those inserted since a
+while before the last look, for the orders given since then. So a look costs little, however many orders stand.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from streams import metrics
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 30.0
+_FULL_EVERY_MS: Final = 6 * 3_600_000
 _OVERLAP_MS: Final = 600_000
 """So long before the last look a row may have been inserted that it didn't see: a lease lasts a minute."""
 
@@ -36,7 +37,7 @@ class ErasureWatch:
         self._kept = kept
         self._every_s = every_s
         self._sleep = sleep
-        self._since = 0
+        self._since = self._full_at = 0
 
     async def run(self) -> None:
         """Look, and look again. Raises what nobody expects."""
@@ -55,8 +56,10 @@ class ErasureWatch:
         await self._kept.refresh()
         await self._erasures.check()
         began = await self._erasures.now()
+        if began - self._full_at >= _FULL_EVERY_MS:
+            self._since, self._full_at = 0, began
         changed = await self._erasures.apply(self._since)
-        self._since = max(0, began - _OVERLAP_MS)
+        self._since = began - _OVERLAP_MS
         if changed:
             log.warning("%d rows came under an erasure or a legal hold, or out of one", changed)
             metrics.ERASURE_ROWS.inc(changed)

@@ -100,7 +100,6 @@ async def reconcile(
         lambda: waiting_letters(sources, state),
         await database.made_at(),
         reading.now,
-        await database.erasures(),
     )
     kept = Kept(setup.clickhouse)
     await setup.patience.persist(kept.refresh, "read the erasures")

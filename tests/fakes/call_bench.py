@@ -83,6 +83,7 @@ class Bench:
         self.answers, self.body = list(answers), body
         self.records: list[Attempt] = []
         self.bodies: list[bytes] = []
+        self.error: Any = "no"
         self.journal_end, self.too_large, self.size = 0, False, 10
         self.control = ControlState()
         self.on_journal: Any = lambda record: None
@@ -147,7 +148,7 @@ class Bench:
         if isinstance(answer, ProviderFailure):
             raise answer
         status, headers = answer
-        yield Answer(status, self.body if status == 200 else orjson.dumps({"error": "no"}), headers)
+        yield Answer(status, self.body if status == 200 else orjson.dumps({"error": self.error}), headers)
 
     def item(self, **more: Any) -> Item:
         fields = {"deadline_at": self.now + 60_000}

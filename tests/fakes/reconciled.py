@@ -98,7 +98,6 @@ class Rows:
 
     contents: Contents
     letters: list[LetterRow] = field(default_factory=list)
-    users: dict[int, str] = field(default_factory=dict)
     landed: int = 10
 
     async def offsets(self, table: str, at: Partition, start: int, end: int) -> list[int]:
@@ -110,9 +109,6 @@ class Rows:
     async def letters_of(self, at: Partition, offsets: Collection[int]) -> list[LetterRow]:
         wanted = {ids.dead_letter_id(*at, o) for o in offsets}
         return [each for each in self.letters if each.id in wanted]
-
-    async def users_of(self, at: Partition, offsets: Collection[int]) -> dict[int, str]:
-        return {o: user for o, user in self.users.items() if o in offsets}
 
     async def copies(self, table: str, at: Partition, offsets: Collection[int]) -> dict[int, list[Copy]]:
         found: dict[int, list[Copy]] = {}

@@ -11,7 +11,9 @@ from sinks.register import LEASE_MS
 from sinks.store import LeaseOver, Probe, Reading, Refused, Row, Unavailable, coordinates
 
 Fault = Literal["none", "before", "after", "half", "forgets_token", "forgets_rows"]
-"""forgets_*: the engine is killed while it applies, and keeps only one of the rows and their token."""
+"""half: a part of the block is applied. forgets_*: the engine ends while it applies, and keeps only one of the rows
+and their token: a killed one has noted the token first, one that lost its power may have kept either.
+"""
 
 Gate = Callable[[str], Awaitable[Fault]]
 

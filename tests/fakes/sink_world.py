@@ -14,6 +14,7 @@ from sinks.ledger import Coordinates, Partition, Range, Version
 from sinks.mapping import Mapped, Mapper
 from sinks.metrics import NoMetrics
 from sinks.patience import Patience
+from sinks.register import LEASE_MS
 from sinks.store import Row, coordinates
 from sinks.writer import Lost, Writer
 from tests.fakes.sink_store import POISON, Contents, Fault, SinkStore
@@ -132,6 +133,7 @@ class World:
         self.letters: list[DeadLetter] = []
         self.healed = False
         self.kill_next: set[int] = set()
+        self._power_failed = False
         self.requests = 0
         self.waiting: dict[int, tuple[int, str, asyncio.Future[Fault]]] = {}
         self.workers: list[Worker] = []
@@ -169,12 +171,18 @@ class World:
         return [w for w in self.workers if w.task is not None and not w.task.done()]
 
     async def settle(self) -> None:
-        """Return when everybody waits for the driver."""
+        """Return when everybody waits for the driver.
+
+        After a power failure the engine is back when every lease is over: a machine takes its time to start.
+        """
         for _ in range(10_000):
             told = {name for name, _, future in self.waiting.values() if not future.done()}
             if all(worker.name in told for worker in self.alive()):
                 break
             await asyncio.sleep(0)
+        if self._power_failed:
+            self.store.now += LEASE_MS + 1
+            self._power_failed = False
         for worker in self.workers:
             if worker.task is not None and worker.task.done() and not worker.task.cancelled():
                 error = worker.task.exception()
@@ -182,12 +190,14 @@ class World:
                     raise error
 
     def release(self, number: int, fault: Fault) -> None:
-        """Let a request go on, to end in `fault`. What kills the engine ends every other request under way, too."""
+        """Let a request go on, to end in `fault`. What ends the engine ends every other request under way, too."""
         self.waiting.pop(number)[2].set_result(fault)
         if fault.startswith("forgets"):
             for other, (_, what, future) in list(self.waiting.items()):
                 if what not in ("poll", "sleep", "publish") and not future.done():
                     self.waiting.pop(other)[2].set_result("before")
+        if fault == "forgets_token":
+            self._power_failed = True
 
     def end(self, worker: Worker) -> None:
         assert worker.task is not None

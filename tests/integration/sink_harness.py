@@ -208,27 +208,30 @@ class Engine:
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def command(self) -> list[str]:
+        """What starts it."""
+        where = ["--path", str(self.path), "--port", str(self.port)]
+        return [sys.executable, "-m", "streams.local.clickhouse_server", *where]
+
     def start(self) -> None:
         """Start it and return when it answers."""
         with self.path.with_suffix(".log").open("ab") as out:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "streams.local.clickhouse_server",
-                    "--path",
-                    str(self.path),
-                    "--port",
-                    str(self.port),
-                ],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                cwd=Path(__file__).parents[2],
+                self.command(), stdout=out, stderr=subprocess.STDOUT, cwd=Path(__file__).parents[2]
             )
         deadline = time.monotonic() + 60
         while not answers(f"{self.url}/ping"):
             assert self._process.poll() is None and time.monotonic() < deadline, "ClickHouse doesn't start"
             time.sleep(0.05)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL it."""

@@ -10,7 +10,7 @@ Fate = Literal["pass", "cut request", "cut reply", "hold reply", "halfway"]
 """What becomes of an insert.
 
 cut request: half of it goes on, then both connections break. cut reply: all of it goes on, and they break when the
-answer comes. hold reply: the answer never comes. halfway: half of it goes on, and the rest when `halfway` returns.
+answer comes. hold reply: the answer never comes. halfway: a `share` of it goes on, and the rest when `halfway` returns.
 """
 
 _INSERT = re.compile(rb"INSERT INTO `\w+`\.`(\w+)`")
@@ -28,6 +28,7 @@ class Proxy:
         self._links: set[asyncio.Task[None]] = set()
         self.fate: Callable[[str], Fate] = lambda table: "pass"
         self.halfway: Callable[[], Awaitable[None]] | None = None
+        self.share = 0.5
         self.done: Counter[Fate] = Counter()
         self.under_way: Counter[str] = Counter()
 
@@ -50,8 +51,8 @@ class Proxy:
         self._links.add(task)
         try:
             await _Link(self, reader, writer).run(self._target)
-        except (ConnectionError, OSError):
-            pass  # either side may break off
+        except (OSError, asyncio.CancelledError):
+            pass  # either side may break off, and so does the test at its end
         finally:
             writer.transport.abort()
             self._links.discard(task)
@@ -87,13 +88,14 @@ class _Link:
                 self._proxy.done[self._fate] += 1
                 self._proxy.under_way[self._table] += 1
                 if self._fate in ("cut request", "halfway"):
-                    far.write(data[: len(data) // 2])
+                    cut = int(len(data) * self._proxy.share)
+                    far.write(data[:cut])
                     await far.drain()
                     if self._fate == "cut request":
                         return
                     assert self._proxy.halfway is not None
                     await self._proxy.halfway()
-                    data = data[len(data) // 2 :]
+                    data = data[cut:]
             far.write(data)
             await far.drain()
 

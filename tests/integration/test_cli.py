@@ -270,6 +270,45 @@ async def test_what_is_no_letter_hides_no_letter(sluice: Sluice) -> None:
     assert strange not in [x["id"] for x in open_]
 
 
+def test_texts_are_held_and_then_erased_on_record(sluice: Sluice, tmp_path: Path) -> None:
+    file = tmp_path / "ada.jsonl"
+    line = {"tenant": "acme-lending", "user": "ada", "model": "echo", "prompt": "p"}
+    file.write_text("\n".join(json.dumps({"id": f"ada-{n}", **line}) for n in (1, 2)))
+    sluice.json("submit", "--file", str(file), "--wait")
+    ada = ("--tenant", "acme-lending", "--user", "ada")
+
+    def texts() -> list[str]:
+        sql = "SELECT request_id FROM bodies WHERE startsWith(request_id, 'ada-') AND text != '' ORDER BY request_id"
+        return [row["request_id"] for row in sluice.json("query", sql)]
+
+    until(lambda: texts() == ["ada-1", "ada-2"])
+    [hold] = sluice.json("legal-hold", "add", "--tenant", "acme-lending", "--request", "ada-1", "--reason", "case 4")
+    assert [h["id"] for h in sluice.json("legal-hold", "list")] == [hold["id"]]
+    assert "case 4" in sluice.run("erase", *ada[:2], "--request", "ada-1", "--reason", "r", "--yes", code=7).stderr
+    assert sluice.json("erase", *ada, "--dry-run")[0]["bodies"] == {"rows": 1, "held": 1}
+    assert "--reason" in sluice.run("erase", *ada, "--yes", code=3).stderr
+    assert "--yes" in sluice.run("erase", *ada, "--reason", "she asks", code=3).stderr
+    assert "spelling" in sluice.run("erase", *ada[:3], "adda", "--reason", "r", "--yes", code=5).stderr
+    assert texts() == ["ada-1", "ada-2"]
+    [done] = sluice.json("erase", *ada, "--reason", "she asks", "--yes", code=1)
+    assert (done["bodies"], texts()) == ({"rows": 1, "held": 1}, ["ada-1"])
+    kept = {c["topic"]: c["gone_by"] for c in done["elsewhere"]}
+    assert kept["llm.results"] > kept["llm.requests"] > done["accepted_until"]
+    [freed] = sluice.json("legal-hold", "release", hold["id"], "--reason", "settled", "--yes")
+    assert (freed["bodies"], texts()) == (1, [])
+    audited = "SELECT action, user, reason FROM audit WHERE action LIKE 'legal%' OR action LIKE 'eras%' ORDER BY action"
+    until(lambda: len(sluice.json("query", audited)) == 3)
+    assert [tuple(row.values()) for row in sluice.json("query", audited)] == [
+        ("erasure_ordered", "ada", "she asks"),
+        ("legal_hold_placed", "", "case 4"),
+        ("legal_hold_released", "", "settled"),
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SLUICE_CLICKHOUSE_USER", "analyst")
+        assert "analyst" in sluice.run("erase", *ada, "--reason", "r", "--yes", code=7).stderr
+    sluice.run("reconcile")
+
+
 def test_every_number_is_proved_while_nothing_is_open(sluice: Sluice) -> None:
     [status] = sluice.json("status", "--proof")
     proof = status["proof"]

@@ -146,9 +146,9 @@ async def test_a_table_that_refuses_what_it_has_taken_or_has_other_columns_is_at
     assert fault is not None and "VIOLATED_CONSTRAINT" in fault
     await clickhouse.command(f"ALTER TABLE {usage} DROP CONSTRAINT nothing")
     assert await store.fault("usage") is None
-    await clickhouse.command(f"ALTER TABLE {usage} MODIFY COLUMN tries UInt64")
+    await clickhouse.command(f"ALTER TABLE {usage} MODIFY COLUMN kafka_partition Int64")
     fault = await store.fault("usage")
-    assert fault is not None and "usage.tries is UInt64" in fault
+    assert fault is not None and "usage.kafka_partition is Int64" in fault
 
 
 async def test_probes_use_one_table_and_make_it_anew_where_it_is_gone(
@@ -281,10 +281,10 @@ async def test_an_applied_migration_that_changed_is_refused(clickhouse: ClickHou
 
 async def test_tables_that_differ_are_named(clickhouse: ClickHouse) -> None:
     await Migrator(clickhouse).apply()
-    await clickhouse.command(f"ALTER TABLE {clickhouse.access.database}.usage DROP COLUMN error_class")
-    await clickhouse.command(f"ALTER TABLE {clickhouse.access.database}.usage MODIFY COLUMN tries UInt64")
+    await clickhouse.command(f"ALTER TABLE {clickhouse.access.database}.usage DROP COLUMN workflow_id")
+    await clickhouse.command(f"ALTER TABLE {clickhouse.access.database}.usage MODIFY COLUMN kafka_partition Int64")
     with pytest.raises(
-        SchemaDiffers, match=r"usage.tries is UInt64, not UInt32; usage.error_class is missing"
+        SchemaDiffers, match=r"usage.workflow_id is missing, not String; usage.kafka_partition is Int64, not Int32"
     ):
         await ClickHouseStore(clickhouse).verify()
 

@@ -67,6 +67,8 @@ def test_the_short_form_is_one_place() -> None:
         ({"kind": "vertex", "project": "p"}, "needs location"),
         ({"kind": "vertex"}, "needs project and location"),
         ({"kind": "bedrock"}, "needs region"),
+        ({"kind": "bedrock", "base_url": "https://gate"}, "give region"),
+        ({"kind": "openai", "base_url": "https://gate", "auth": "aws"}, "give region"),
         ({"kind": "anthropic", "api_key": "env:A", "preset": "groq"}, "only a provider of kind 'openai'"),
         ({"kind": "openai", "api_key": "env:A", "api_keys": ["env:B"]}, "not both"),
         ({"kind": "openai", "api_keys": [{"secret": "env:A", "name": "key-2"}, "env:B"]}, "same name"),

@@ -20,6 +20,7 @@ from schemas.records import Usage
 
 _NULL: Final = msgspec.Raw(b"null")
 _LONGEST_USAGE: Final = 16 * 1024
+_LONGEST_TIER: Final = 64
 _MOST_TOKENS: Final = 10**9
 # What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -162,6 +163,12 @@ class UsageReader:
             return Usage(raw=text.decode(errors="replace"))
 
 
+def _tier(told: dict[str, Any]) -> str | None:
+    """The service tier, or the speed where it is charged like one."""
+    tier = told["speed"] if told.get("speed") == "fast" else told.get("service_tier")
+    return tier if isinstance(tier, str) and len(tier) <= _LONGEST_TIER else None
+
+
 def _usage(told: dict[str, Any], raw: str) -> Usage:
     seen = msgspec.convert(told, _Counts)
     written, output = seen.cache_creation_input_tokens, seen.output_tokens
@@ -178,6 +185,7 @@ def _usage(told: dict[str, Any], raw: str) -> Usage:
         output=output,
         reasoning=thought if thought is None or thought <= (output or 0) else None,
         raw=raw,
+        service_tier=_tier(told),
     )
 
 

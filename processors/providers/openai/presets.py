@@ -232,19 +232,28 @@ def features_of(dialect: Dialect) -> dict[str, Feature]:
         return Feature("yes", note) if why is None else Feature("drop", why)
 
     thinking = "as reasoning_details" if dialect.reasoning_details else dialect.thinking or ""
+    sampling = "not where a model that reasons refuses it" if dialect.own_sampling else ""
     return {
         "text": Feature("yes"),
+        "system": Feature("yes"),
         "image_bytes": by("image" in dialect.media, "as a data URL" if "image" in dialect.media else ""),
         "image_url": by("image" in dialect.media),
         "document": by("document" in dialect.media, "bytes only" if "document" in dialect.media else ""),
         "audio": by("audio" in dialect.media, "bytes only" if "audio" in dialect.media else ""),
-        "tools": Feature("yes", "images of tool results go on in a user message"),
+        "tools": Feature("yes"),
+        "tool_choice": Feature("yes", "auto, none, required, a name"),
         "parallel_tools": parameter("parallel_tool_calls"),
+        "tool_result_media": by("image" in dialect.media, "in a user message" if "image" in dialect.media else ""),
+        "json": Feature("yes"),
         "json_schema": by(True) if dialect.json_schema else Feature("drop", "sent as JSON mode"),
         "reasoning": Feature("yes", f"`{dialect.effort}`"),
         "reasoning_budget": parameter("reasoning_budget", f"`{dialect.budget}`"),
         "signatures": by(dialect.reasoning_details, thinking),
         "thinking_back": by(bool(thinking), thinking),
+        "vendor_parts": by(dialect.reasoning_details),
+        "citations": Feature("no", "the text stays, its annotations are left out"),
+        "temperature": parameter("temperature", sampling),
+        "top_p": parameter("top_p", sampling),
         "seed": parameter("seed"),
         "stop": parameter("stop"),
         "top_k": parameter("top_k"),
@@ -253,6 +262,7 @@ def features_of(dialect: Dialect) -> dict[str, Feature]:
         if dialect.cache
         else Feature("no", "caches by itself"),
         "service_tier": parameter("service_tier"),
+        "names": Feature("yes") if dialect.names else Feature("drop", "messages.name can't be told"),
         "streaming": Feature("yes"),
         "usage": Feature("yes", dialect.note),
         "embeddings": by(dialect.embeddings),

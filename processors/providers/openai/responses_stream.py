@@ -16,7 +16,7 @@ from processors.providers.openai.responses_wire import (
     parts_of,
     response_decoder,
 )
-from processors.providers.openai.wire import UNREADABLE, told, usage_of
+from processors.providers.openai.wire import UNREADABLE, tier_of, told, usage_of
 from processors.providers.sse import SseParser, TooLong
 from schemas.records import ContentPart, Usage
 
@@ -194,6 +194,8 @@ class ResponsesDecoder:
             self.vendor_model = response.model[:LONGEST_ID]
         if response.usage is not UNSET:
             self.usage = usage_of(response.usage) or self.usage
+        if self.usage is not None:
+            self.usage.service_tier = tier_of(response.service_tier)
         if end is None:
             return
         self.done = True

@@ -42,6 +42,7 @@ class Response(msgspec.Struct, gc=False):
     incomplete_details: _Reason | None = None
     output: list[msgspec.Raw] | None = None
     usage: Optional = UNSET
+    service_tier: Optional = UNSET
 
 
 class Item(msgspec.Struct, gc=False):

@@ -22,6 +22,7 @@ from processors.providers.openai.wire import (
     ToolCall,
     chunk_decoder,
     told,
+    tier_of,
     usage_of,
 )
 from processors.providers.sse import SseParser, TooLong
@@ -145,6 +146,8 @@ class OpenAiDecoder:
                 self.usage = usage_of(groq.usage, apart) or self.usage
             if groq.error:
                 raise self._failed(groq.error.encode())
+        if self.usage is not None:
+            self.usage.service_tier = tier_of(chunk.service_tier)
         if (error := told(chunk.error)) is not None:
             raise self._failed(error)
 

@@ -69,6 +69,7 @@ class Chunk(msgspec.Struct, gc=False):
     usage: Optional = UNSET
     error: Optional = UNSET
     x_groq: XGroq | None = None
+    service_tier: Optional = UNSET
 
 
 class _InputDetails(msgspec.Struct, gc=False):
@@ -101,6 +102,7 @@ class _Counts(msgspec.Struct, gc=False):
 
 _LONGEST_USAGE: Final = 16 * 1024
 _MOST_TOKENS: Final = 10**9
+_LONGEST_TIER: Final = 64
 # What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -114,6 +116,14 @@ def told(raw: Optional) -> bytes | None:
         return None
     data = bytes(raw)
     return None if data == b"null" else data
+
+
+def tier_of(raw: Optional) -> str | None:
+    """The service tier that a vendor tells; None where it tells none."""
+    text = told(raw)
+    if text is None or not 2 < len(text) <= _LONGEST_TIER or b"\\" in text or text[:1] != b'"':
+        return None
+    return text[1:-1].decode(errors="replace")
 
 
 def usage_of(raw: Optional, reasoning_apart: bool = False) -> Usage | None:

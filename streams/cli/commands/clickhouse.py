@@ -1,4 +1,4 @@
-"""Commands about ClickHouse itself: migrate, status, describe, grants."""
+"""Commands about ClickHouse itself: migrate, status, describe, rebuild, grants."""
 
 from typing import Annotated
 
@@ -54,6 +54,19 @@ def describe(as_json: Json = False) -> None:
     from streams.cli.migrations import show_tables
 
     run(show_tables(as_json))
+
+
+@clickhouse.command("rebuild")
+def rebuild(
+    view: Annotated[
+        str, typer.Argument(help="usage_per_minute, usage_per_day, requests_per_minute or requests_per_day.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Make the sums of a view anew from the rows. Queries go on meanwhile, and stay right."""
+    from streams.cli.rebuild import rebuild_view
+
+    run(rebuild_view(view, as_json))
 
 
 User = Annotated[

@@ -182,7 +182,11 @@ class Deltas:
                 producer = AIOKafkaProducer(
                     bootstrap_servers=self._brokers, acks=1, request_timeout_ms=5000, max_request_size=6 << 20
                 )
-                await producer.start()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
                 self._producer = producer
         return self._producer
 

@@ -23,6 +23,7 @@ from streams.services.call.drain import drain, drain_all
 from streams.services.call.journal import Journal, make_producer
 from streams.services.call.runner import ModelRunner
 from streams.services.call.targets import Targets
+from streams.services.call.token_counter import TokenCounter
 from streams.settings import Settings
 
 _MOST_FILES = 65_536
@@ -89,7 +90,7 @@ class CallService:
                 self._settings, self._clock, self._codec, self._configs, journal, state,
                 Targets(sessions, limits), Fetcher(fetched_bytes=metrics.CALL_CONTENT_BYTES.inc),
                 Deltas(self._settings.brokers, self._codec, self._clock.now_ms),
-                worker_id(self._settings), self.fatal, limits,
+                worker_id(self._settings), self.fatal, limits, count_tokens=TokenCounter(),
             )  # fmt: skip
             reading = asyncio.create_task(control.run())
             reading.add_done_callback(self._ended)

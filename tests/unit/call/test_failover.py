@@ -1,10 +1,12 @@
 """A try that nobody can have been paid for goes on at another key or deployment; everything carries the true one."""
 
+import orjson
 import pytest
 
 from processors.providers.base import ProviderFailure
 from processors.providers.failures import not_sent
 from processors.providers.pool import Pool, Refused
+from processors.providers.redact import SECRETS
 from schemas.config import Config
 from schemas.records import ErrorInfo
 from streams.services.call.item import Item
@@ -142,3 +144,18 @@ async def test_where_nothing_was_called_several_deployments_name_none() -> None:
     await bench.run(item)
     [outcome] = bench.outcomes
     assert outcome.status == "expired" and (outcome.provider, outcome.deployment) == (None, None)
+
+
+@pytest.mark.parametrize("status", [400, 500, 200])
+async def test_a_secret_that_is_echoed_is_not_told(status: int) -> None:
+    """In an error's body, and in an error event inside a stream, also where the message is cut inside it."""
+    secret = "planted-" + "s" * 40
+    SECRETS.add(secret)
+    for padding in (0, 440):
+        text = "x" * padding + f" wrong key {secret}"
+        bench = Bench([(status, {})])
+        bench.error = {"message": text}
+        bench.body = b"data: " + orjson.dumps({"error": {"message": text, "code": "x"}}) + b"\n\n"
+        await bench.run(bench.item())
+        error = bench.outcomes[0].error
+        assert error is not None and "planted" not in error.message and "[redacted" in error.message

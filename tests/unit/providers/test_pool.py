@@ -123,7 +123,8 @@ def test_a_benched_key_returns_by_one_probe_at_a_time() -> None:
     pool = Pool([target("d")])
     failed(pool, 0.0, error("rate_limited", 2000))
     probe = started(pool, 2.0)
-    assert probe.probes and pool.look(10, 2.0) == Later(None), "the others wait for what it finds"
+    assert probe.probes and pool.look(10, 3.0) == Later(4.0), "the others wait for what it finds"
+    assert isinstance(pool.look(10, 7.0), Target), "but not for one that hangs"
     assert pool.accepted(probe), "they are told"
     assert not started(pool, 2.0).probes and not pool.accepted(started(pool, 2.0))
 

@@ -8,11 +8,11 @@ import pytest
 from sinks.ledger import Intent, Range, State
 from sinks.reconcile.bounds import Asked, Edges, landed_to, plan
 from sinks.reconcile.deleted import breaks
-from sinks.reconcile.excuses import ERASED, EXPIRED, LETTER, NEW_TABLE, Excuses, Missing
+from sinks.reconcile.excuses import EXPIRED, LETTER, NEW_TABLE, Excuses, Missing
 from sinks.reconcile.findings import MEANINGS, Checked, Finding, Kind, runs
 from sinks.reconcile.fullest import FULLEST
 from sinks.reconcile.pace import Pace
-from sinks.reconcile.reasons import Erasure, LetterRow
+from sinks.reconcile.reasons import LetterRow
 from sinks.reconcile.repair import ranges_of
 from sinks.reconcile.seals import Seal, cover, joined, together
 from sinks.rows import EVENT_OF_TOPIC, rows_of
@@ -81,7 +81,13 @@ def test_every_kind_says_what_it_means_and_where() -> None:
 
 def made(table: str, offset: int = 5, **values: Any) -> Missing:
     columns = TABLES[table].columns
-    given = {"tenant": "t", "completed_at": 1_000, "retention_days": 0, "user": "ann", "kafka_timestamp": 1_000}
+    given = {
+        "tenant": "t",
+        "completed_at": 1_000,
+        "retention_days": 0,
+        "user": "ann",
+        "kafka_timestamp": 1_000,
+    }
     row = (*((given | values).get(name, 0) for name in columns[:-4]), *AT, offset, 1_000)
     return Missing(0, offset, table, row)
 
@@ -118,29 +124,9 @@ async def test_a_text_whose_days_are_over_is_no_gap() -> None:
     assert await why(made("dead_letters", retention_days=3), Rows(Contents())) is None
 
 
-@pytest.mark.parametrize(
-    ("order", "explained"),
-    [
-        (Erasure("t", "", 2_000), True),
-        (Erasure("t", "ann", 2_000), True),
-        (Erasure("t", "bob", 2_000), False),
-        (Erasure("t", "", 500), False),
-        (Erasure("u", "", 2_000), False),
-    ],
-)
-async def test_a_text_that_was_erased_is_no_gap(order: Erasure, explained: bool) -> None:
-    rows = Rows(Contents(), users={5: "ann"})
-    assert (await why(made("bodies"), rows, erasures=[order]) == ERASED) is explained
-    assert await why(made("results"), rows, erasures=[order]) is None
-
-
-async def test_whose_text_it_was_is_known_though_its_result_is_missing_too() -> None:
-    async def nothing() -> Iterable[LetterRow]:
-        return []
-
-    excuses = Excuses(Rows(Contents()), nothing, {}, 10 * DAY, [Erasure("t", "ann", 2_000)])
-    found = await excuses.why(AT, [made("bodies"), made("results")], [])
-    assert found == {("bodies", 5): ERASED}
+async def test_a_text_under_a_legal_hold_does_not_expire() -> None:
+    landed = Contents(tables={"results": [made("results").row]})
+    assert await why(made("bodies", retention_days=3, held=True), Rows(landed, landed=1)) is None
 
 
 async def test_what_landed_before_its_table_existed_is_told_apart() -> None:

@@ -57,6 +57,26 @@ def test_the_result_lands_without_its_text_which_lands_beside_it() -> None:
     assert {k: result[k] for k in wanted} == wanted
 
 
+def test_kinds_of_usage_and_the_price_that_held_land_with_result_and_usage() -> None:
+    used, result = events.usage(1), events.result(1)
+    told = Usage(
+        input_uncached=9, output=8, cache_write_1h=1, tool_input=2, image_input=3, audio_input=4, audio_output=5,
+        service_tier="flex",
+    )  # fmt: skip
+    for event, table in ((used, "usage"), (result, "results")):
+        event.usage, event.cost_basis, event.price_version = told, "per_token", "config 2026-07-01 flex"
+        wanted = {
+            "cache_write_1h_tokens": 1, "tool_input_tokens": 2, "image_input_tokens": 3, "audio_input_tokens": 4,
+            "audio_output_tokens": 5, "service_tier": "flex", "cost_basis": "per_token",
+            "price_version": "config 2026-07-01 flex",
+        }  # fmt: skip
+        row = made(event)[table]
+        assert {k: row[k] for k in wanted} == wanted
+        event.usage, event.cost_basis, event.price_version = Usage(), None, None
+        row = made(event)[table]
+        assert (row["audio_input_tokens"], row["service_tier"], row["cost_basis"]) == (None, "", "")
+
+
 def test_a_result_without_text_has_no_body_and_a_notice_is_no_result() -> None:
     rejected = events.result(1)
     rejected.text, rejected.status = None, "rejected"
