@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv demo test chaos bench lint types imports lock clean
+.PHONY: help preflight venv demo test simulators chaos bench lint types imports lock clean
 
 help:
 	@echo "make demo | test | chaos | bench NAME=pipeline | lint | types | imports | venv | lock | clean"
@@ -38,8 +38,12 @@ $(STAMP): requirements.lock requirements-model.lock pyproject.toml | preflight
 demo: preflight venv
 	@$(BIN)/sluice demo
 
-test: preflight venv lint types imports
+test: preflight venv simulators lint types imports
 	@$(BIN)/python -m pytest
+
+# The provider simulators that tests ask: one is in the lock file, the other comes by npm.
+simulators: venv
+	@$(BIN)/python -m tests.simulators.servers >/dev/null
 
 chaos: preflight venv
 	@$(BIN)/python -m pytest tests/chaos --full --timeout=3600

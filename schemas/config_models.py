@@ -45,14 +45,14 @@ class Capabilities(_Part):
 
 class Deployment(_Part):
     """One of the places where a model is served. `weight`: its share of the calls among those that are healthy; 0
-    serves only while no other does.
+    serves only while no other does. `prices` of this place go before the model's.
     """
 
     provider: ConfigId
     vendor_model: str = Field(min_length=1)
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9._/:-]{1,128}$")
     weight: int = Field(1, ge=0, le=1000)
-    prices: list[Price] = Field([], description="of this place; else the model's")
+    prices: list[Price] = []
 
     _prices_in_order = field_validator("prices")(in_order)
 
@@ -67,6 +67,7 @@ class Model(_Part):
 
     `unsupported`: what becomes of a request parameter that the provider can't express. `reject` fails the attempt
     with a message that names it (route then tries the next candidate); `drop` lets it fall and the audit event tells.
+    `prices` in place of `price`: each from a day on, the oldest first.
     """
 
     deployments: list[Deployment] = []
@@ -77,7 +78,7 @@ class Model(_Part):
     limits: RateLimits = RateLimits()  # type: ignore[call-arg]
     timeouts: Timeouts = Timeouts()  # type: ignore[call-arg]
     price: Price | None = None
-    prices: list[Price] = Field([], description="in place of price: each from a day on, the oldest first")
+    prices: list[Price] = []
     context_window: int = Field(128_000, ge=1)
     max_output_tokens: int | None = Field(None, ge=1)
     tokenizer: str | None = Field(None, min_length=1, description="path of its tokenizer.json, on call's workers")

@@ -67,7 +67,18 @@ class Erasures:
         """Every order, the oldest first."""
         rows = await self._clickhouse.query(query("erasure_orders", database=self._database))
         return [
-            Order(id_, Scope(tenant, user, request), until, letters, who, reason, at, bool(stands), bool(done), last)
+            Order(
+                id_,
+                Scope(tenant, user, request),
+                until,
+                letters,
+                who,
+                reason,
+                at,
+                bool(stands),
+                bool(done),
+                last,
+            )
             for id_, tenant, user, request, until, letters, who, reason, at, stands, done, last in rows
         ]
 

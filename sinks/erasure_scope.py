@@ -200,7 +200,9 @@ class Standing:
         if isinstance(event, ResultEvent):
             held = any(_holds_result(h.scope, event) for h in self.holds)
             orders = (
-                o for o in self.orders if event.accepted_at <= o.accepted_until and _holds_result(o.scope, event)
+                o
+                for o in self.orders
+                if event.accepted_at <= o.accepted_until and _holds_result(o.scope, event)
             )
             return [_kept(*each, held, next(orders, None)) if each[0] == "bodies" else each for each in rows]
         if isinstance(event, DeadLetter):

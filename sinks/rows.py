@@ -102,9 +102,9 @@ def _result(e: ResultEvent, at: _At) -> Rows:
         e.error_message or "", [p.code for p in e.problems], e.finish_reason or "", e.model or "", e.provider or "",
         e.deployment or "", e.vendor_model or "", count("attempts", e.attempts), *_tokens(e.usage), money(e.cost),
         e.cost_basis or "", e.price_version or "", *_timings(e.timings), e.lane or "", e.task_type or "",
-        e.application or "", e.user or "", e.session_id or "", e.purpose or "", e.data_classes, e.tags, e.workflow_name or "", e.workflow_id or "",
-        e.workflow_step or "", e.parent_request_id or "", e.experiment_key or "", e.traceparent or "",
-        e.reply_topic or "", len(text), e.metadata, *at,
+        e.application or "", e.user or "", e.session_id or "", e.purpose or "", e.data_classes, e.tags,
+        e.workflow_name or "", e.workflow_id or "", e.workflow_step or "", e.parent_request_id or "",
+        e.experiment_key or "", e.traceparent or "", e.reply_topic or "", len(text), e.metadata, *at,
     )  # fmt: skip
     if not text and not e.output:
         return [("results", row)]
@@ -139,8 +139,7 @@ def _usage(e: UsageEvent, at: _At) -> Rows:
         e.model, e.provider or "", e.deployment or "", e.vendor_model or "", *_tokens(e.usage), money(e.cost),
         e.cost_basis or "", e.price_version or "", e.corrects or "", e.error_class or "", *_timings(e.timings),
         e.lane or "", e.task_type or "", e.application or "", e.user or "", e.session_id or "", e.purpose or "",
-        e.experiment_key or "",
-        e.workflow_id or "", e.metadata, *at,
+        e.experiment_key or "", e.workflow_id or "", e.metadata, *at,
     )  # fmt: skip
     return [("usage", row)]
 

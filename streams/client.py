@@ -27,7 +27,7 @@ from schemas.registry import Registry, SchemaStore
 from schemas.signals import Invalid
 from streams.client_deltas import DeltaReader
 from streams.client_fields import RequestFields
-from streams.client_handle import ClientError, DeadLettered, Handle, Pieces, ReadFailed
+from streams.client_handle import ClientError, DeadLettered, Handle, ReadFailed
 from streams.client_reader import Record, ResultReader
 
 _MAX_BYTES: Final = 6 << 20
@@ -130,7 +130,7 @@ class Client:
                 handle, value = await self._registered(request)
                 if request.stream_deltas and request.reply_topic is not None and handle._deltas is None:
                     await self._deltas.follow(request.reply_topic)
-                    handle._deltas = Pieces()
+                    handle._take_deltas()
                 handles.append(handle)
                 key = request.tenant.encode()
                 sent.append(await self._producer.send(self._topics.requests, value, key=key))

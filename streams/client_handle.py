@@ -89,6 +89,12 @@ class Handle:
         """Ask for the request's end; its result then has the status `cancelled`, unless another came first."""
         await self._client.cancel(self.tenant, self.request_id, reason)
 
+    def _take_deltas(self) -> None:
+        """From now on pieces are kept; a result that is there already leaves nothing to wait for."""
+        self._deltas = Pieces()
+        if self._ended.is_set():
+            self._deltas.close()
+
     def _end(self, result: ResultEvent | None, error: ClientError | None = None) -> None:
         if not self._ended.is_set():
             self._result, self._error = result, error

@@ -81,7 +81,8 @@ RECONCILE_GAPS = Gauge(
     "sluice_reconcile_gaps", "Gaps that the last reconciliation left, by kind; any is their sum", ["kind"]
 )
 RECONCILE_LAST = Gauge(
-    "sluice_reconcile_last_timestamp_seconds", "When the last reconciliation was over, by whomever"
+    "sluice_reconcile_last_timestamp_seconds",
+    "When the last reconciliation was over, by whomever; before the first, when this worker began",
 )
 RECONCILE_SECONDS = Histogram(
     "sluice_reconcile_seconds", "How long a reconciliation took", buckets=(1, 5, 15, 60, 300, 900, 3600)

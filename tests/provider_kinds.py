@@ -141,6 +141,17 @@ def _media(kind: str, media_type: str, **where: Any) -> dict[str, Any]:
     return {"prompt": "hi", "content": [ContentPart(type=kind, media_type=media_type, **where)]}
 
 
+_PARAMETERS: Final = {
+    "reasoning": Parameters(reasoning_effort="low"),
+    "reasoning_budget": Parameters(reasoning_budget=2048),
+    "temperature": Parameters(temperature=0.5),
+    "top_p": Parameters(top_p=0.9),
+    "top_k": Parameters(top_k=5),
+    "seed": Parameters(seed=7),
+    "stop": Parameters(stop=["END"]),
+    "penalties": Parameters(frequency_penalty=0.5, presence_penalty=0.5),
+    "service_tier": Parameters(service_tier="TIER"),
+}
 # For each feature that a request can ask for: the request, and the same one without the feature.
 REQUESTS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "text": (_OPEN, {"prompt": "something else"}),
@@ -169,20 +180,7 @@ REQUESTS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
         {"messages": [Message(role="user", name="bob", content=[ContentPart(type="text", text="hi")])]},
         {"messages": [Message(role="user", content=[ContentPart(type="text", text="hi")])]},
     ),
-    **{
-        name: ({**_OPEN, "parameters": Parameters(**told)}, _OPEN)
-        for name, told in {
-            "reasoning": {"reasoning_effort": "low"},
-            "reasoning_budget": {"reasoning_budget": 2048},
-            "temperature": {"temperature": 0.5},
-            "top_p": {"top_p": 0.9},
-            "top_k": {"top_k": 5},
-            "seed": {"seed": 7},
-            "stop": {"stop": ["END"]},
-            "penalties": {"frequency_penalty": 0.5, "presence_penalty": 0.5},
-            "service_tier": {"service_tier": "TIER"},
-        }.items()
-    },
+    **{name: ({**_OPEN, "parameters": told}, _OPEN) for name, told in _PARAMETERS.items()},
 }  # fmt: skip
 
 

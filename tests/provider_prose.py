@@ -151,7 +151,11 @@ models:
 """,
         "Calls are authorised by Google Cloud (the extra `google`): by `auth: {type: google, credentials: file:PATH}`\n"
         "with the key of a service account, else by what google-auth finds (environment, gcloud, metadata server).",
-        ("It is the wire of [gemini](gemini.md); what that page says of answers holds here too.",),
+        (
+            "It is the wire of [gemini](gemini.md); what that page says of answers holds here too.",
+            "A key of the express mode belongs to another path: `api_key` with `base_url:"
+            " https://aiplatform.googleapis.com/v1`.",
+        ),
     ),
     "bedrock": Prose(
         "AWS Bedrock",
@@ -227,7 +231,7 @@ models:
                 "Usage comes in `x_groq` too.",
             ),
             _preset(
-                "DeepSeek", "deepseek", "DeepSeek's API.", _hosted("deepseek", "deepseek-chat"), _KEYS,
+                "DeepSeek", "deepseek", "DeepSeek's API.", _hosted("deepseek", "deepseek-v4-flash"), _KEYS,
                 "Reasoning goes back beside tool calls only, where the API demands it.",
                 "A JSON schema is sent as JSON mode: the answer isn't held to it by the vendor.",
                 "Cached input is told as `prompt_cache_hit_tokens`.",

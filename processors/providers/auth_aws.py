@@ -26,7 +26,11 @@ class AwsKeys:
 
 
 class SigV4:
-    """Signs for one region and service. Raises MissingExtra where botocore isn't installed."""
+    """Signs for one region and service. `told` learns each secret key and session token that is found: AWS quotes what
+    was signed in its errors.
+
+    Raises MissingExtra where botocore isn't installed.
+    """
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class SigV4:
         *,
         keys: AwsKeys | None = None,
         profile: str | None = None,
+        told: Callable[[str], None] = lambda _secret: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._request = library("botocore.awsrequest", "aws").AWSRequest
@@ -42,6 +47,7 @@ class SigV4:
         credentials, session = library("botocore.credentials", "aws"), library("botocore.session", "aws")
         self._region, self._service, self._now = region, service, now
         self._found: Any = None
+        self._told = told
 
         def find() -> Any:
             if keys is not None:
@@ -66,8 +72,11 @@ class SigV4:
     def _frozen(self) -> Lease[Any]:
         if self._found is None:
             self._found = self._find()
-        now = self._now()
-        return Lease(self._found.get_frozen_credentials(), now + _ASK_EVERY_S, now + _GOOD_FOR_S)
+        now, keys = self._now(), self._found.get_frozen_credentials()
+        for secret in (keys.secret_key, keys.token):
+            if secret:
+                self._told(secret)
+        return Lease(keys, now + _ASK_EVERY_S, now + _GOOD_FOR_S)
 
     def _sign(self, request: HttpRequest, url: str, keys: Any) -> dict[str, str]:
         # What is signed must reach AWS unchanged: the headers that proxies and clients add on their way are left out.

@@ -12,6 +12,7 @@ _KEY_HEADERS: Final[Mapping[str, str]] = {
     "anthropic": "x-api-key",
     "azure": "api-key",
     "gemini": "x-goog-api-key",
+    "vertex": "x-goog-api-key",
 }
 _PLAIN: Final = "authorization"
 
@@ -41,7 +42,7 @@ def authoriser_of(provider: Provider, key: str | None, resolver: Resolver) -> Au
             from processors.providers.auth_google import google_token
 
             account = resolver.document(auth.credentials) if auth.credentials else None
-            return google_token(account, auth.scope, SECRETS.add)
+            return google_token(account, auth.scope, SECRETS.add_token)
         case "entra":
             from processors.providers.auth_entra import EntraApplication, entra_token
 
@@ -49,7 +50,7 @@ def authoriser_of(provider: Provider, key: str | None, resolver: Resolver) -> Au
             if auth.tenant_id and auth.client_id and auth.client_secret:
                 secret = resolver.value(auth.client_secret)
                 application = EntraApplication(auth.tenant_id, auth.client_id, secret)
-            return entra_token(application, auth.scope, SECRETS.add)
+            return entra_token(application, auth.scope, SECRETS.add_token)
 
 
 def _key_header(provider: Provider, auth: Auth, key: str | None, resolver: Resolver) -> dict[str, str]:
@@ -69,4 +70,4 @@ def _aws(provider: Provider, auth: Auth, resolver: Resolver) -> Authoriser:
     if auth.access_key_id and auth.secret_access_key:
         token = resolver.value(auth.session_token) if auth.session_token else None
         keys = AwsKeys(resolver.value(auth.access_key_id), resolver.value(auth.secret_access_key), token)
-    return SigV4(provider.region, keys=keys, profile=auth.profile)
+    return SigV4(provider.region, keys=keys, profile=auth.profile, told=SECRETS.add_token)

@@ -122,12 +122,18 @@ class Adapter(Protocol):
 
 
 def told_or_estimated(usage: Usage | None, task: CallTask, output_bytes: int) -> Usage:
-    """The vendor's usage where it told one, else an estimate that keeps what the vendor said instead."""
-    if usage is not None and usage.input_uncached is not None and usage.output is not None:
+    """The vendor's usage; what it lacks of input or output is estimated, and that is flagged."""
+    if usage is None:
+        return estimate_usage(task, output_bytes)
+    plain, output = usage.input_uncached, usage.output
+    if plain is not None and output is not None:
         return usage
-    estimated = estimate_usage(task, output_bytes)
-    estimated.raw = usage.raw if usage else None
-    return estimated
+    guess = estimate_usage(task, output_bytes)
+    if plain is None:
+        plain = max(0, task.input_tokens_estimate - (usage.cache_read or 0) - (usage.cache_write or 0))
+    if output is None:
+        output = max(guess.output or 0, usage.reasoning or 0)
+    return msgspec.structs.replace(usage, input_uncached=plain, output=output, estimated=True)
 
 
 def estimate_usage(task: CallTask, output_bytes: int) -> Usage:

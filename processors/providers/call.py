@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from processors.providers.auth import NOT_AUTHORISED, Authoriser, FixedHeaders
@@ -31,6 +32,8 @@ from processors.providers.watch import CallStopped, Watch
 from schemas.records import CallTask, Usage
 
 _ERROR_BODY = 64 * 1024
+_ERROR_BODY_S = 2.0
+_ERROR_NAME = "x-amzn-errortype"
 _TIMEOUT_TEXT = {
     "timeout_first_token": "no first token in time",
     "timeout_idle": "the stream stood still for too long",
@@ -143,12 +146,16 @@ def _check_size(order: Order, decoder: StreamDecoder) -> None:
 
 async def _exchange(order: Order) -> Completion:
     async with order.transport.open(order.request) as answer:
+        if 300 <= answer.status < 400:
+            raise _redirected(answer)
         if not 200 <= answer.status < 300:
-            body = await _error_body(answer)
+            body = _with_name(await _error_body(answer), answer.headers)
             wait_ms = retry_after_ms(answer.headers, order.now_ms())
             raise order.adapter.failure(answer.status, wait_ms, SECRETS.clean_bytes(body))
         order.accepted()
         content_type = answer.headers.get("content-type", "")
+        if content_type.startswith("text/html"):
+            raise failure("provider_error", "the answer is a web page: correct providers.*.base_url")
         order.decoder = decoder = order.adapter.decoder(content_type)
         begun = False
         while data := await answer.read():
@@ -166,13 +173,33 @@ async def _exchange(order: Order) -> Completion:
         return _whole(order, decoder)
 
 
+def _with_name(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The body with the error's name where AWS's other errors have it: often it tells it in a header alone."""
+    name = headers.get(_ERROR_NAME)
+    if name is None:
+        return body
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    return orjson.dumps({"__type": name.partition(":")[0], **told}) if isinstance(told, dict) else body
+
+
+def _redirected(answer: Answer) -> ProviderFailure:
+    """Nobody follows: the request and its key would go to an address that nobody configured."""
+    where = answer.headers.get("location", "another address")
+    text = f"HTTP {answer.status}: the server redirects to {where}: correct providers.*.base_url"
+    return failure("connection", text, maybe_paid=False)
+
+
 async def _error_body(answer: Answer) -> bytes:
-    """As much of an error's body as is told; a break here doesn't change what the status says."""
+    """As much of an error's body as is told in time; a break or a stall here doesn't change what the status says."""
     body = b""
     try:
-        while len(body) < _ERROR_BODY and (data := await answer.read()):
-            body += data
-    except ProviderFailure:
+        async with asyncio.timeout(_ERROR_BODY_S):
+            while len(body) < _ERROR_BODY and (data := await answer.read()):
+                body += data
+    except (ProviderFailure, TimeoutError):
         return body
     return body
 

@@ -25,6 +25,7 @@ from schemas.records import CallTask, ContentPart
 # What all calls of a worker together may hold of fetched content.
 MOST_HELD: Final = 256 << 20
 _PIECE: Final = 1 << 16
+_HASHED_HERE: Final = 1 << 20
 _MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UNKNOWN: Final = "application/octet-stream"
 
@@ -125,7 +126,7 @@ class Fetcher:
                     data, media_type = await self._get(uri, rules, left)
             except TimeoutError as error:
                 raise ContentFailure(f"{shown(uri)}: it wasn't there within {within_s:g} s", True) from error
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256.lower():
+        if sha256 is not None and await _sha256(data) != sha256.lower():
             raise ContentFailure(f"{shown(uri)}: its SHA-256 isn't the part's sha256: it has changed")
         return data, media_type
 
@@ -145,11 +146,13 @@ class Fetcher:
                     data += piece
                 self._fetched_bytes(len(data))
                 return bytes(data), response.headers.get("content-type", _UNKNOWN).partition(";")[0].strip()
-        except (aiohttp.ClientError, OSError) as error:
+        except UnicodeError as error:  # the system's resolver can't even look for such a name
+            raise ContentFailure(f"{shown(uri)}: the host can't be a name: {error}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             cause = getattr(error, "os_error", error)
             if isinstance(cause, NotPublic):
                 raise ContentFailure(f"{shown(uri)}: {cause}") from error
-            raise ContentFailure(f"{shown(uri)}: {error or type(error).__name__}", True) from error
+            raise ContentFailure(f"{shown(uri)}: {_told(error)}", True) from error
 
 
 class _Room:
@@ -204,6 +207,19 @@ def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
         headers={"accept-encoding": "identity"},
         auto_decompress=False,
     )
+
+
+async def _sha256(data: bytes) -> str:
+    """In hexadecimal; hashing much would stand in everybody's way."""
+    if len(data) <= _HASHED_HERE:
+        return hashlib.sha256(data).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+
+
+def _told(error: Exception) -> str:
+    """What an error says, without the whole URL, which may hold a signature, and fit to be written."""
+    told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return (told or type(error).__name__).encode("utf-8", "replace").decode()
 
 
 def _status(uri: str, status: int) -> ContentFailure:

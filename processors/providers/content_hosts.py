@@ -14,6 +14,9 @@ REFUSED: Final = "content_refused"
 UNAVAILABLE: Final = "content_unavailable"
 _PORTS: Final = {"https": 443, "http": 80}
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# What the open internet is made of; all the rest (old wrappings of IPv4, site-local, what may be) isn't.
+_ASSIGNED: Final = ipaddress.IPv6Network("2000::/3")
+_DOCUMENTATION: Final = ipaddress.IPv6Network("3fff::/20")
 
 
 class ContentFailure(Exception):
@@ -40,6 +43,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return inner.is_global and not inner.is_multicast
+        if ip not in _ASSIGNED or ip in _DOCUMENTATION:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

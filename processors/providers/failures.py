@@ -4,6 +4,7 @@ Adapters give their vendor's part as data (`ERRORS`), keyed by (status, code): a
 a status of None for 4xx and for error events inside a stream. What no vendor's table knows is classed here:
 
 status  | class            | retriable | maybe paid | what follows
+3xx     | connection       | yes       | no         | the base URL is wrong, nobody follows (call.py); another may serve
 400 422 | invalid_request  | no        | no         | Invalid: the request ends
 401 403 | auth             | yes       | no         | AuthFailed: the key is benched, another may serve
 402     | spend_limit      | no        | no         | SpendLimit: the key is benched, never tried again by itself

@@ -17,7 +17,9 @@ _WAY_OUT: Final = {
 }
 
 
-def capable(candidates: list[str], request: RequestEvent, config: Config, allowed: list[str]) -> list[str] | Problem:
+def capable(
+    candidates: list[str], request: RequestEvent, config: Config, allowed: list[str]
+) -> list[str] | Problem:
     """The candidates that can serve the request, in their order; or what to change, where none can.
 
     What isn't known of a model counts as something that it can. `allowed`: the models that the tenant may name.
@@ -44,10 +46,11 @@ def _needs(request: RequestEvent) -> list[str]:
 
 def _lacks(model: Model, needs: list[str]) -> list[str]:
     can = model.capabilities
+    kinds = can.modalities
     return [
         need
         for need in needs
-        if (can.modalities is not None and need not in can.modalities if need in _MEDIA else getattr(can, need) is False)
+        if (kinds is not None and need not in kinds if need in _MEDIA else getattr(can, need) is False)
     ]
 
 

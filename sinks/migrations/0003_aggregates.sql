@@ -88,12 +88,14 @@ ALTER TABLE {database}.usage
     MATERIALIZE COLUMN correctable,
     MATERIALIZE COLUMN correction,
     MATERIALIZE PROJECTION by_day,
-    MATERIALIZE PROJECTION by_minute;
+    MATERIALIZE PROJECTION by_minute
+SETTINGS mutations_sync = 0;
 
 ALTER TABLE {database}.results
     MATERIALIZE COLUMN experiment_arm,
     MATERIALIZE PROJECTION by_day,
-    MATERIALIZE PROJECTION by_minute;
+    MATERIALIZE PROJECTION by_minute
+SETTINGS mutations_sync = 0;
 
 -- A set made of a scalar subquery is a constant: ClickHouse takes the sums for a query on such a view, which it
 -- doesn't where the view itself asks IN (SELECT ...). Inside, GROUP BY takes them for the corrections too.

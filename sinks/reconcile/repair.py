@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _MOST_RANGES: Final = 50
 _MOST_COPIES: Final = 50
 _MERGES: Final = 4  # so often a merge may come between the look and the removal
+SPREAD: Final = "the table is spread over a cluster: delete the copy on its shard"
 DIFFER: Final = "the copies differ: a person must say which is right"
 
 
@@ -123,6 +124,8 @@ class Repairer:
 
         Returns why some were left.
         """
+        if await self._database.is_spread(table):
+            return dict.fromkeys(offsets, SPREAD)
         left: dict[int, str] = {}
         for n in range(0, len(offsets), _MOST_COPIES):
             left |= await self._remove(table, at, offsets[n : n + _MOST_COPIES])

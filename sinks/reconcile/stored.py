@@ -112,6 +112,12 @@ class Database:
             found.setdefault(offset, []).append(Copy(part, row, ms, content))
         return found
 
+    async def is_spread(self, table: str) -> bool:
+        """Whether the rows of `table` lie on the shards of a cluster: they can't be deleted through it then."""
+        names = {"database_name": self._clickhouse.access.database, "table_name": table}
+        found = await self.rows("engine_of", names)
+        return bool(found) and found[0][0] == "Distributed"
+
     async def remove(self, table: str, at: Partition, copies: Mapping[int, Sequence[Copy]]) -> None:
         """Delete exactly these rows. A part that was merged meanwhile has another name, and keeps them."""
         every = [copy for some in copies.values() for copy in some]

@@ -12,6 +12,7 @@ from streams.cli.commands import (
     data,
     erasure,
     letters,
+    models,
     providers,
     report,
     stack,
@@ -29,7 +30,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a bad answer, 2 wrong usage, 3 bad input, 4 unreachable, 5 not found, "
     "6 timed out, 7 refused, 130 interrupted.",
 )
-for part in (stack, data, report, letters, completeness, erasure, admin, providers, clickhouse):
+for part in (stack, data, report, letters, completeness, erasure, admin, models, providers, clickhouse):
     part.add_to(app)
 
 

@@ -53,7 +53,7 @@ class ClickHouse:
         if not lines:
             return [], [], []
         if not all(isinstance(line, list) for line in lines) or len(lines) < 2:
-            raise BadInput("the answer isn't a table", "leave FORMAT out of the query; --json and --csv say how to print")
+            raise BadInput("the answer isn't a table", "leave FORMAT out of the query, or use --json or --csv")
         return lines[0], lines[1], lines[2:]
 
     async def stream(self, sql: str, output_format: str) -> AsyncIterator[bytes]:

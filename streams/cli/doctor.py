@@ -1,6 +1,7 @@
 """`sluice doctor`: checks each part and says in one line how to mend it."""
 
 import asyncio
+import datetime
 import importlib.util
 import shutil
 import sys
@@ -19,6 +20,7 @@ from streams.cli.events import open_codec
 from streams.cli.failure import Unwanted, translate
 from streams.cli.kafka import has_topic
 from streams.cli.lifecycle import is_ready
+from streams.cli.models import WARN_DAYS, retiring
 from streams.cli.sink_health import sink_health
 from streams.local import preflight
 from streams.local.model_server_main import INSTALL
@@ -37,9 +39,17 @@ class Sick(Exception):
         self.what, self.fix = what, fix
 
 
+class Warned(Exception):
+    """A check found nothing wrong yet: what will be, and how to meet it."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.what, self.fix = what, fix
+
+
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check."""
+    """The outcome of one check. A good one with a `fix` is a warning."""
 
     name: str
     good: bool
@@ -66,6 +76,8 @@ async def _run(name: str, check: Check, place: Where) -> Finding:
             return Finding(name, True, await check(place))
     except Sick as sick:
         return Finding(name, False, sick.what, sick.fix)
+    except Warned as warned:
+        return Finding(name, True, warned.what, warned.fix)
     except TimeoutError:
         return Finding(
             name, False, "no answer within 20 s", "see its log, or start it anew: `sluice down`, `sluice up`"
@@ -80,7 +92,7 @@ async def _run(name: str, check: Check, place: Where) -> Finding:
 def _print(finding: Finding) -> None:
     from rich.text import Text
 
-    mark = ("✓", "green") if finding.good else ("✗", "red")
+    mark = ("!", "yellow") if finding.good and finding.fix else ("✓", "green") if finding.good else ("✗", "red")
     line = Text.assemble(mark, " ", (f"{finding.name:<14}", "bold"), " ", finding.what)
     if finding.fix:
         line.append(f"\n  {'':<14} fix: {finding.fix}", "yellow")
@@ -154,7 +166,7 @@ async def _secrets(place: Where) -> str:
     """Whether the secrets that the configuration names can be read here, where workers would be started."""
     from streams.settings import resolve_secret
 
-    references = {p.api_key for p in (await _active_providers(place)).values() if p.api_key}
+    references = {key.secret for p in (await _active_providers(place)).values() for key in p.keys}
     wrong = []
     for reference in sorted(references):
         try:
@@ -166,6 +178,17 @@ async def _secrets(place: Where) -> str:
             "; ".join(wrong), "set it where the workers are started, then `sluice down` and `sluice up`"
         )
     return f"{len(references)} can be read" if references else "none is needed"
+
+
+async def _models(place: Where) -> str:
+    """Whether a model goes out of service soon, or is past its day."""
+    found = await active(place.brokers) if await has_topic(place.brokers, "llm.config") else None
+    models = found[1].models if found else {}
+    leaving = retiring(models, datetime.datetime.now(datetime.UTC).date())
+    if leaving:
+        fix = "route to another model, or correct its retires_at; it is called until its vendor refuses"
+        raise Warned("; ".join(leaving), fix)
+    return f"none of {len(models)} goes out of service within {WARN_DAYS} days"
 
 
 async def _providers(place: Where) -> str:
@@ -242,6 +265,7 @@ CHECKS: dict[str, Check] = {
     "ClickHouse": _clickhouse,
     "configuration": _configuration,
     "secrets": _secrets,
+    "models": _models,
     "providers": _providers,
     "model server": _model,
     "workers": _workers,

@@ -45,7 +45,9 @@ async def copies_of(brokers: str, tenant: Tenant | None, until: int) -> list[Cop
 
 
 def _copies(topic: str, settings: dict[str, str], until: int) -> Copies:
-    what = _WHAT.get(topic) or ("prompts" if topic.startswith(names.CALLS_PREFIX) else "answers, for their reader")
+    what = _WHAT.get(topic) or (
+        "prompts" if topic.startswith(names.CALLS_PREFIX) else "answers, for their reader"
+    )
     kept = int(settings.get("retention.ms", "-1"))
     if "delete" not in settings.get("cleanup.policy", "delete") or kept < 0:
         return Copies(topic, what, "for ever", None)

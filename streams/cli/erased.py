@@ -23,7 +23,9 @@ def order_of(control: Control, config: Config) -> Order | None:
     scope = Scope(control.tenant, control.user or "", control.request_id or "")
     longest = int((config.limits.max_deadline_s + config.defaults.grace_s) * 1000)
     reason = control.reason or ""
-    return Order(control.event_id, scope, control.at, control.at + longest, control.actor, reason, stands=True)
+    return Order(
+        control.event_id, scope, control.at, control.at + longest, control.actor, reason, stands=True
+    )
 
 
 async def orders_on_record(place: Where, codec: Codec, config: Config) -> list[Order]:

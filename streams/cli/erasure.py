@@ -58,7 +58,8 @@ def reason_of(reason: str | None) -> str:
     """The reason, which is wanted. Raises BadInput."""
     if not reason or not reason.strip() or len(reason) > _MOST_REASON:
         raise BadInput(
-            "say why, with --reason", f"the audit trail keeps it; up to {_MOST_REASON} characters, no text of theirs"
+            "say why, with --reason",
+            f"the audit trail keeps it; up to {_MOST_REASON} characters, no text of theirs",
         )
     return reason.strip()
 
@@ -169,7 +170,12 @@ async def _refuse(
             "nothing was erased; `sluice legal-hold release ID --reason TEXT` ends a hold",
         )
     configured = not order.scope.user and not order.scope.request_id and order.scope.tenant in config.tenants
-    if nothing and not any(f.held for f in found) and not configured and not await erasures.is_known(order.scope):
+    if (
+        nothing
+        and not any(f.held for f in found)
+        and not configured
+        and not await erasures.is_known(order.scope)
+    ):
         raise NotFound(
             f"there is no request and no dead letter of {order.scope}", "check the spelling: case counts"
         )
@@ -205,7 +211,12 @@ def _after(seconds: int) -> str:
 
 
 def _tell(
-    wanted: Wanted, event: str, order: Order, found: Sequence[Found], copies: Sequence[Copies], old_parts_s: int
+    wanted: Wanted,
+    event: str,
+    order: Order,
+    found: Sequence[Found],
+    copies: Sequence[Copies],
+    old_parts_s: int,
 ) -> None:
     if wanted.as_json:
         fields: dict[str, Any] = {"event": event, "id": order.id if event == "erased" else None}

@@ -31,7 +31,9 @@ async def add(scope: Scope, reason: str | None, as_json: bool) -> None:
         return
     output.say(f"legal hold {hold.id} on {scope}: {_told(kept)}, and what arrives from now on", output.GOOD)
     for order in gone:
-        output.note(f"erasure {order.id} of {output.moment(order.at)} came before: what it has erased is gone")
+        output.note(
+            f"erasure {order.id} of {output.moment(order.at)} came before: what it has erased is gone"
+        )
     output.note(
         "Kafka deletes by its own retention, and backups by theirs: docs/erasure.md says what else to keep"
     )
@@ -98,4 +100,10 @@ def _told(kept: dict[str, int]) -> str:
 
 def _fields(hold: Hold) -> dict[str, Any]:
     scope = {k: v for k, v in asdict(hold.scope).items() if v}
-    return {"id": hold.id, **scope, "who": hold.who, "reason": hold.reason, "placed_at": output.moment(hold.at)}
+    return {
+        "id": hold.id,
+        **scope,
+        "who": hold.who,
+        "reason": hold.reason,
+        "placed_at": output.moment(hold.at),
+    }

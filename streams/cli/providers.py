@@ -11,6 +11,7 @@ from processors.limits.backend import MemoryBackend
 from processors.providers.pool import Target
 from processors.providers.sessions import Sessions
 from schemas.config import Config, Provider
+from schemas.records import Usage
 from streams.cli import output
 from streams.cli.configuration import load, required
 from streams.cli.connect import where
@@ -34,7 +35,7 @@ _FIXES: Final = {
     "spend_limit": "the account's credit or limit is used up: raise it at the vendor",
     "rate_limited": "the key's limit at the vendor is reached: wait, or set its key_limits lower",
     "overloaded": "the vendor is busy: try again later",
-    "no_such_model": "correct vendor_model, or have the vendor give this account access to it",
+    "no_such_model": "correct vendor_model or base_url, or have the vendor give this account access to the model",
     "connection": "correct providers.{name}.base_url, or start the server there",
     "truncated": "something cuts its streams: look at what lies between here and providers.{name}.base_url",
     "provider_error": "try again; if it stays, compare kind, preset and base_url with the vendor's documentation",
@@ -113,16 +114,16 @@ def _row(finding: Found) -> tuple[object, ...]:
         finding.error.error_class if finding.error else "ok",
         _ms(finding.latency_ms),
         _ms(finding.first_token_ms),
-        _count(usage and _input(usage), about),
-        _count(usage and usage.output, about),
+        _count(_input(usage) if usage else None, about),
+        _count(usage.output if usage else None, about),
         f"{about}${finding.cost.normalize():f}" if finding.cost is not None else None,
     )
 
 
-def _input(usage: Any) -> int | None:
+def _input(usage: Usage) -> int | None:
     if usage.input_uncached is None:
         return None
-    return int(usage.input_uncached + (usage.cache_read or 0) + (usage.cache_write or 0))
+    return usage.input_uncached + (usage.cache_read or 0) + (usage.cache_write or 0)
 
 
 def _ms(value: float | None) -> str | None:

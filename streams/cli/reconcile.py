@@ -24,12 +24,13 @@ from streams.cli import output
 from streams.cli.configuration import active
 from streams.cli.connect import Where, where
 from streams.cli.events import open_codec
-from streams.cli.failure import BadInput, TimedOut, Unreachable, Unwanted
+from streams.cli.failure import BadInput, Refused, TimedOut, Unreachable, Unwanted
 from streams.services.reconcile import Setup, reconcile, terms_of
 
 _MOST_SHOWN: Final = 20
 _PATIENCE_S: Final = 30.0
 _LONG_QUERY_S: Final = 600
+_DENIED: Final = {164, 192, 193, 194, 497, 516}  # read-only, no such user or password, not granted
 
 
 class Impatience(Patience):
@@ -41,9 +42,13 @@ class Impatience(Patience):
         self._since: dict[str, float] = {}
 
     async def wait(self, error: StoreError, what: str) -> None:
-        """See Patience. Raises `error` when the time is over."""
-        if time.monotonic() - self._since.setdefault(what, time.monotonic()) > self._most_s:
+        """See Patience. Raises `error` when the time is over, and at once where waiting won't help."""
+        now = time.monotonic()
+        if error.code in _DENIED or now - self._since.get(what, now) > self._most_s:
             raise error
+        if not self._since:
+            output.note(f"ClickHouse can't answer now; trying again for {self._most_s:.0f} s")
+        self._since.setdefault(what, now)
         await super().wait(error, what)
 
     def over(self, what: str) -> None:
@@ -83,9 +88,8 @@ async def run_reconcile(since: str | None, until: str | None, *, repair: bool, a
     place = where()
     found = await active(place.brokers)
     terms = terms_of(found[1]) if found else Terms()
-    scope = "all" if since is None and until is None else "part"
     wanted = Wanted(
-        "all" if scope == "all" else "part",
+        "all" if start is None and end is None else "part",
         start or 0,
         FOR_EVER_MS if end is None else end,
         int(place.settings.reconcile_fresh_s * 1000),
@@ -124,6 +128,9 @@ async def _run(place: Where, wanted: Wanted, repair: bool) -> Report:
             return await reconcile(setup, wanted, repair=repair)
     except StoreError as error:
         message = f"ClickHouse at {place.clickhouse_url}: {error}"
+        if error.code in _DENIED:
+            hint = "a reconciliation is recorded: set SLUICE_CLICKHOUSE_USER to one who may write"
+            raise Refused(message, hint) from error
         raise Unreachable(message, "start it with `sluice up`, or set SLUICE_CLICKHOUSE_URL") from error
     except TopicMissing as error:
         raise Unreachable(str(error).split(":")[0], "create the topics with `sluice topics apply`") from error

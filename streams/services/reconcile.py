@@ -190,6 +190,7 @@ class Schedule:
 
     async def run(self) -> None:
         """Look again and again. Raises what nobody expects."""
+        metrics.RECONCILE_LAST.set_to_current_time()
         while True:
             await asyncio.sleep(min(_LOOK_EVERY_S, self._every_s / 2))
             try:

@@ -104,7 +104,7 @@ async def test_a_disk_that_is_full_under_load(
     try:
         async with Load(outage.sink, 100).running() as load:
             for _ in range(scaled(4, 1)):
-                await some_landed(outage.sink, load.requests * 4)
+                await some_landed(outage.sink, 100 + load.requests * 4)
                 await engine.fill(outage.sink)
                 await until_async(outage.paused, 60, "the worker tells that it waits")
                 await outage.watch(scaled(20, 3))

@@ -117,6 +117,9 @@ class Rows:
                 found.setdefault(coordinates(row)[2], []).append(Copy("part", n, n, str(row[0]).encode()))
         return found
 
+    async def is_spread(self, table: str) -> bool:
+        return False
+
     async def remove(self, table: str, at: Partition, copies: dict[int, Sequence[Copy]]) -> None:
         doomed = {copy.row for some in copies.values() for copy in some}
         kept = [row for n, row in enumerate(self.contents.tables[table]) if n not in doomed]

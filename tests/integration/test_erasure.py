@@ -107,7 +107,11 @@ async def test_a_persons_texts_and_original_bytes_are_erased_and_nothing_else(cl
     assert await texts(clickhouse) == {"request-2", "request-4"}
     assert await originals(clickhouse) == sorted([letters[1].id, letters[3].id])
     rows = f"SELECT count() FROM {clickhouse.access.database}."
-    assert [(await clickhouse.query(rows + t))[0][0] for t in ("bodies", "results", "dead_letters")] == [4, 4, 4]
+    assert [(await clickhouse.query(rows + t))[0][0] for t in ("bodies", "results", "dead_letters")] == [
+        4,
+        4,
+        4,
+    ]
     told = await clickhouse.query(
         f"SELECT who, reason, user, bodies, dead_letters, finished_at IS NOT NULL "
         f"FROM {clickhouse.access.analytics}.erasures"
@@ -146,14 +150,18 @@ async def test_what_arrives_later_is_emptied_by_the_next_look(clickhouse: ClickH
     assert rows == [(1,)]
 
 
-async def test_a_hold_keeps_rows_from_retention_and_erasure_until_it_is_released(clickhouse: ClickHouse) -> None:
+async def test_a_hold_keeps_rows_from_retention_and_erasure_until_it_is_released(
+    clickhouse: ClickHouse,
+) -> None:
     erasures, database = Erasures(clickhouse), clickhouse.access.database
     hold = await place(erasures, ADA)
     await put(clickhouse, result(1), result(2, "bob"), letter(3, "ada"), letter(4, "bob"))
     assert await erasures.mark_held() == 2  # rows that arrived under the hold
     for table in ("bodies", "dead_letters"):  # the time of all is over
-        await clickhouse.command(f"ALTER TABLE {database}.{table} UPDATE retention_days = 1, "
-                                 f"inserted_at = now64(3) - toIntervalDay(2) WHERE true SETTINGS mutations_sync = 2")
+        await clickhouse.command(
+            f"ALTER TABLE {database}.{table} UPDATE retention_days = 1, "
+            f"inserted_at = now64(3) - toIntervalDay(2) WHERE true SETTINGS mutations_sync = 2"
+        )
         await clickhouse.command(f"OPTIMIZE TABLE {database}.{table} FINAL")
     assert await texts(clickhouse) == {"request-1"}
     assert await originals(clickhouse) == [letter(3, "ada").id]

@@ -42,7 +42,12 @@ CASES: Final[dict[str, tuple[dict[str, Any], str, int, int]]] = {
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[str]:
+    """A simulator whose answers are long enough to break anywhere."""
     with llmock() as url:
+        answer = {"type": "reply", "text": "one two three four five six seven eight nine ten", "times": None}
+        httpx.post(
+            f"{url}/_llmock/scenario", json={"behaviors": [answer]}, trust_env=False
+        ).raise_for_status()
         yield url
 
 
@@ -84,9 +89,11 @@ async def calls(http: httpx.AsyncClient, prompt: str) -> int:
 
 
 def billed(pipeline: Pipeline, result: ResultEvent) -> list[UsageEvent]:
-    return [
+    """What is charged for its attempts; one that cost nothing is told too, as nothing."""
+    told = [
         u for u in pipeline.evidence.usage if (u.tenant, u.request_id) == (result.tenant, result.request_id)
     ]
+    return [bill for bill in told if bill.cost != 0 or bill.usage.output != 0]
 
 
 @pytest.mark.parametrize("fault", CASES)
@@ -98,7 +105,10 @@ async def test_a_fault_of_every_wire(simulated: Pipeline, simulator: str, fault:
         (await http.post("/_llmock/scenario", json={"behaviors": told})).raise_for_status()
         results = await asyncio.gather(*(ask(simulated, *asked) for asked in prompts.items()))
         counts = [await calls(http, prompt) for prompt in prompts.values()]
+        verdict = (await http.get("/_llmock/verdict")).json()
     await simulated.kept()
+    # It grades its clients: waits that weren't kept, retries in vain, broken answers that were taken for whole.
+    assert verdict["errors"] == 0, verdict["findings"]
     assert [result.status for result in results] == [status] * len(WIRES), results
     assert counts == [wanted_calls] * len(WIRES)
     for name, result in zip(WIRES, results, strict=True):
@@ -107,4 +117,4 @@ async def test_a_fault_of_every_wire(simulated: Pipeline, simulator: str, fault:
         # What broke off is estimated; the answer's usage is what the vendor told.
         assert sorted(bill.usage.estimated for bill in bills) == [False, True][:wanted_bills], name
         assert all(bill.cost is not None and bill.cost > 0 for bill in bills), name
-        assert (result.usage is not None) == bool(wanted_bills)
+        assert (result.status == "succeeded") == (result.usage is not None and bool(result.text)), name

@@ -123,4 +123,7 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    print(installed())
+    try:
+        print(installed())
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from schemas.records import DeltaEvent
-from streams.client_handle import Handle, Pieces
+from streams.client_handle import Handle, Pieces, ReadFailed
 
 
 def delta(
@@ -66,3 +66,12 @@ async def test_a_request_that_asked_for_none_has_none() -> None:
     handle = Handle(None, "t", "r", None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="stream_deltas"):
         _ = [event async for event in handle.deltas()]
+
+
+async def test_where_the_result_is_there_already_nothing_is_waited_for() -> None:
+    """It may come while the reply topic is looked for."""
+    handle = Handle(None, "t", "r", None)  # type: ignore[arg-type]
+    handle._end(None, ReadFailed("gone"))
+    handle._take_deltas()
+    async with asyncio.timeout(5):
+        assert [event async for event in handle.deltas()] == []

@@ -51,7 +51,7 @@ class Messages:
     def _result(self, part: ContentPart, out: list[Json]) -> None:
         """Neighbouring results of one call are one result."""
         last = out[-1] if out else None
-        if last is not None and last["role"] == "tool" and last["tool_call_id"] == (part.tool_call_id or ""):
+        if last is not None and last.get("tool_call_id") == (part.tool_call_id or ""):
             last["content"] = "\n".join(text for text in (last["content"], part.text) if text)
         else:
             out.append({"role": "tool", "tool_call_id": part.tool_call_id or "", "content": part.text or ""})

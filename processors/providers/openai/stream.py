@@ -21,8 +21,8 @@ from processors.providers.openai.wire import (
     Piece,
     ToolCall,
     chunk_decoder,
-    told,
     tier_of,
+    told,
     usage_of,
 )
 from processors.providers.sse import SseParser, TooLong

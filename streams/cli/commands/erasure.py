@@ -13,7 +13,9 @@ legal_hold = typer.Typer(help="What neither retention nor an erasure may remove.
 Tenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose texts.")]
 User = Annotated[str | None, typer.Option("--user", "-u", help="Only those of this user of the tenant.")]
 Request = Annotated[str | None, typer.Option("--request", help="Only those of this request.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why, for the record and the audit trail; needed.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", help="Why, for the record and the audit trail; needed.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
@@ -28,7 +30,9 @@ def erase(
     user: User = None,
     request: Request = None,
     reason: Reason = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would erase, and erase nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would erase, and erase nothing.")
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:

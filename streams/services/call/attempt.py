@@ -6,6 +6,7 @@ check · `started` durable · check · call · outcome durable · `done` durable
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from processors.limits.limiter import Limiter
 from processors.providers.base import ProviderFailure
@@ -46,6 +47,7 @@ class Attempts:
         self._deps, self._limiter, self._heartbeat = deps, limiter, heartbeat
         self._requeue, self._wake = requeue, wake
         self.running: set[Item] = set()
+        self._fetches: dict[Item, asyncio.Timeout] = {}
 
     async def run(self, item: Item, grant: Grant) -> None:
         """One try, for which the limiter has given a slot and the pool its leave."""
@@ -96,6 +98,7 @@ class Attempts:
         for item in self.running:
             if item.watch is not None and item.task.request_id == request_id and item.task.tenant == tenant:
                 item.watch.stop("cancelled")
+        self._stop_fetches(lambda task: task.request_id == request_id and task.tenant == tenant)
 
     def drop_all(self) -> None:
         """Drop every running stream: the time to drain is over."""
@@ -104,7 +107,11 @@ class Attempts:
                 item.watch.stop("drained")
 
     async def hand_over(self) -> None:
-        """Tell the next owner which calls go on here. Returns once that is durable."""
+        """Tell the next owner which calls go on here. Returns once that is durable.
+
+        Content that is still being fetched is given up: it would be for calls that the next owner makes.
+        """
+        self._stop_fetches(lambda _: True)
         await asyncio.gather(*(self._journal(item, "handed_over") for item in self.running))
 
     def early_end(self, item: Item, now: int) -> Outcome | None:
@@ -139,17 +146,32 @@ class Attempts:
             return await self._try(item, grant, task)
         passes = item.config.providers[grant.target.deployment.provider].content_urls == "pass"
         within_s = (task.deadline_at - deps.clock.now_ms()) / 1000
-        try:
-            async with deps.fetcher.fetched(task, item.config.content, within_s, passes) as task:
-                return await self._try(item, grant, task)
-        except ContentFailure as problem:
-            now = deps.clock.now_ms()
-            if not item.owned.alive:
-                return outcomes.returned(item, now) if item in self.running else None
-            early = self.early_end(item, now)
-            return early or outcomes.refused(
-                item, problem.error_class, str(problem), now, retriable=problem.retriable
-            )
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(within_s) as self._fetches[item]:
+                    fetched = deps.fetcher.fetched(task, item.config.content, within_s, passes)
+                    task = await held.enter_async_context(fetched)
+            except ContentFailure as problem:
+                return self._without_content(item, problem)
+            except TimeoutError:
+                return self._without_content(item, ContentFailure("it wasn't there in time", True))
+            finally:
+                self._fetches.pop(item, None)
+            return await self._try(item, grant, task)
+
+    def _without_content(self, item: Item, problem: ContentFailure) -> Outcome | None:
+        now = self._deps.clock.now_ms()
+        if not item.owned.alive:
+            return outcomes.returned(item, now) if item in self.running else None
+        early = self.early_end(item, now)
+        return early or outcomes.refused(
+            item, problem.error_class, str(problem), now, retriable=problem.retriable
+        )
+
+    def _stop_fetches(self, wanted: Callable[[CallTask], bool]) -> None:
+        for item, fetch in self._fetches.items():
+            if wanted(item.task) and not fetch.expired():
+                fetch.reschedule(asyncio.get_running_loop().time())
 
     async def _try(self, item: Item, grant: Grant, task: CallTask) -> Outcome | None:
         """The outcome of the try; None where the item waits for its next one, or has another owner now."""

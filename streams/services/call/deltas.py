@@ -84,7 +84,8 @@ class DeltaStream:
                     await self._send([ended])
                     return
                 await self._pause()
-        except (KafkaError, ValueError) as error:  # a piece may hold what no record can
+        # A piece may hold what no record can; a registry may not know the deltas' schema yet.
+        except (KafkaError, ValueError, TypeError, LookupError) as error:
             self._complete = False
             metrics.CALL_DELTAS_LOST.inc()
             _log.warning("request %s: no more deltas to %s (%r)", self._task.request_id, self._topic, error)

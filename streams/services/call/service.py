@@ -120,6 +120,7 @@ class CallService:
 
     async def _follow(self, config: Config) -> None:
         """Start, update and stop runners so that they match the configuration."""
+        self._deps.targets.obey(config)
         for model_id in [m for m in self._runners if m not in config.models]:
             # Not one of the runner's own tasks: a drain waits until those have ended.
             gone = drain(self._runners.pop(model_id), self._settings.drain_timeout_s)

@@ -56,6 +56,7 @@ class Targets:
         self._pools: dict[tuple[int, str], tuple[Config, Pool]] = {}
         self._benches: dict[tuple[str, ...], Bench] = {}
         self._limiters: dict[tuple[str, str], Limiter] = {}
+        self._limits_told: dict[tuple[str, str], RateLimits] = {}
         self._connections: dict[tuple[str, str | None], Connection] = {}
         self._adapters: dict[str, Adapter] = {}
         self.changed: list[Callable[[], None]] = []
@@ -68,6 +69,17 @@ class Targets:
             targets = [target for place in model.places for target in self._targets(config, model, place)]
             known = self._pools[id(config), model_id] = config, Pool(targets)
         return known[1]
+
+    def obey(self, config: Config) -> None:
+        """From now on keys have the limits of this configuration, whichever one a task was made under."""
+        self._limits_told = {
+            (name, key.secret): _limits_of(key.limits or KeyLimits())  # type: ignore[call-arg]
+            for name, provider in config.providers.items()
+            for key in provider.keys
+        }
+        for identity, limiter in self._limiters.items():
+            limiter.limits = self._limits_told.get(identity, limiter.limits)
+        self.tell_changed()
 
     def tell_changed(self) -> None:
         """Something changed that others may wait for."""
@@ -125,12 +137,11 @@ class Targets:
     def _limiter(self, name: str, key: ApiKey | None) -> Limiter | None:
         if key is None or key.limits is None:
             return None
-        known = self._limiters.get((name, key.secret))
-        limits = _limits_of(key.limits)
+        identity = name, key.secret
+        limits = self._limits_told.get(identity, _limits_of(key.limits))
+        known = self._limiters.get(identity)
         if known is None:
-            known = self._limiters[name, key.secret] = Limiter(
-                f"key.{name}.{key.secret}", limits, self._limits
-            )
+            known = self._limiters[identity] = Limiter(f"key.{name}.{key.secret}", limits, self._limits)
         known.limits = limits
         return known
 

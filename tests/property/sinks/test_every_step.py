@@ -10,10 +10,18 @@ from typing import Literal, get_args
 import pytest
 
 from sinks.ledger import Partition
+from sinks.register import LEASE_MS
 from tests.fakes.sink_store import POISON, Fault
 from tests.fakes.sink_world import PARTITIONS, Worker, World, check, heal
 
-Fate = Literal["goes on", "is killed", "is killed, and its request comes late", "is overtaken", "gives away"]
+Fate = Literal[
+    "goes on",
+    "is killed",
+    "is killed, and its request comes late",
+    "is killed, and its request comes when its lease is over",
+    "is overtaken",
+    "gives away",
+]
 
 LOAD: list[tuple[Partition, tuple[str, ...]]] = [
     (PARTITIONS[0], ("results", "bodies")),
@@ -30,9 +38,9 @@ _MOST_STEPS = 300
 
 async def play(at: int, fault: Fault, fate: Fate) -> bool:
     """One run; False where the load was through before its request number `at`."""
-    world = World()
-    for partition, content in LOAD:
-        world.log.append(partition, content, hole=1)
+    world = World(most=lambda: 2)
+    for number, (partition, content) in enumerate(LOAD):
+        world.log.append(partition, content, hole=number % 2)
     first = world.start(set(PARTITIONS))
     reached = await _run_to(world, first, at)
     if reached:
@@ -62,9 +70,11 @@ async def _meet(world: World, worker: Worker, fault: Fault, fate: Fate) -> None:
     [number] = world.waiting
     if fate == "is killed":
         world.end(worker)
-    elif fate == "is killed, and its request comes late":
+    elif fate.startswith("is killed, and its request comes"):
         world.end(worker)
         await _run_to(world, world.start(set(PARTITIONS)), _MOST_STEPS - 1)
+        if "lease" in fate:  # the store has forgotten the token by then
+            world.store.now += LEASE_MS + 1
     elif fate == "is overtaken":
         await _run_to(world, world.start(set(PARTITIONS)), _MOST_STEPS - 1)
     elif fate == "gives away":

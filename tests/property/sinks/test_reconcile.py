@@ -54,7 +54,7 @@ def cases(draw: st.DrawFn) -> Case:
         records.append(Record(offset, content))
         offset += 1 + hole
     end = offset + draw(st.integers(0, 3))
-    contents, letters = Contents(), []
+    contents, letters = Contents(), list[LetterRow]()
     case = Case(Topic(records, end), Rows(contents, letters), set(), set(), set(), set(), 0)
     for record in records:
         if UNDECODABLE in record.content:

@@ -1,5 +1,6 @@
 """What comes before a call: content fetched, the window looked at, parameters dropped or refused; and its deltas."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -75,6 +76,57 @@ async def test_content_of_an_item_that_was_let_go_meanwhile_is_nobody_s() -> Non
     bench.owned.alive, fetcher.problem = True, None
 
 
+async def fetching() -> tuple[Bench, Item, "asyncio.Task[None]"]:
+    """A try whose content never comes."""
+    bench, begun = Bench([(200, {})]), asyncio.Event()
+
+    @asynccontextmanager
+    async def never(task: CallTask, *_: Any) -> AsyncIterator[CallTask]:
+        begun.set()
+        await asyncio.Event().wait()
+        yield task
+
+    bench.fetched = never  # type: ignore[attr-defined]
+    item = bench.item(request=LOOK)
+    running = asyncio.create_task(bench.run(item))
+    await begun.wait()
+    return bench, item, running
+
+
+async def test_a_cancel_ends_the_wait_for_content() -> None:
+    bench, item, running = await fetching()
+    bench.control.cancel.append(bench.attempts.cancel)
+    bench.control._cancel("t", "other")
+    for _ in range(2):
+        bench.control._cancel("t", "r")
+    async with asyncio.timeout(5):
+        await running
+    assert bench.steps == ["cancelled", "done.0"] and bench.outcomes[0].usage is None and bench.done
+
+
+async def test_a_rebalance_or_a_drain_ends_the_wait_for_content() -> None:
+    bench, item, running = await fetching()
+    bench.owned.alive = False
+    await bench.attempts.hand_over()
+    async with asyncio.timeout(5):
+        await running
+    assert bench.steps == [] and not bench.attempts.running, "its next owner calls"
+
+
+async def test_a_deadline_ends_the_wait_for_content() -> None:
+    bench = Bench([(200, {})])
+
+    @asynccontextmanager
+    async def never(task: CallTask, *_: Any) -> AsyncIterator[CallTask]:
+        await asyncio.Event().wait()
+        yield task
+
+    bench.fetched = never  # type: ignore[attr-defined]
+    async with asyncio.timeout(5):
+        await bench.run(bench.item(request=LOOK, deadline_at=bench.now + 10))
+    assert bench.outcomes[0].status == "failed" and bench.outcomes[0].tries == 0
+
+
 async def test_a_provider_may_be_given_the_uri() -> None:
     values = CONFIG.model_dump(mode="json")
     values["providers"]["p"]["content_urls"] = "pass"
@@ -107,7 +159,7 @@ async def test_a_prompt_longer_than_the_window_isn_t_sent() -> None:
     assert bench.steps == ["failed", "done.0"] and len(counted) == 1
     error = bench.outcomes[0].error
     assert error is not None and error.error_class == "context_exceeded" and not error.maybe_paid
-    assert error.message == "the prompt has 100 tokens; the model's window holds 100"
+    assert error.message == "the prompt has 100 tokens or more; the model's window holds 100"
 
 
 @pytest.mark.parametrize(("prompt", "size", "counts"), [("x" * 30, 60, 0), ("x" * 198, 250, 1)])
@@ -181,3 +233,18 @@ async def test_a_try_that_is_followed_by_another_ends_no_deltas() -> None:
     bench, stream, item = streaming((429, {}), (200, {}))
     await bench.run(item)
     assert bench.steps == ["started.1", "call a.1"] and stream.texts == []
+
+
+async def test_a_request_that_an_encoder_stumbles_over_fails_alone() -> None:
+    """The worker goes on: it would meet the request again after each restart."""
+    bench = Bench([(200, {})])
+
+    def stumble(task: CallTask, model: Model) -> Any:
+        raise KeyError("tool_call_id")
+
+    bench.places.targets[0].adapter.encode = stumble  # type: ignore[method-assign]
+    await bench.run(bench.item())
+    [outcome] = bench.outcomes
+    assert bench.steps == ["failed", "done.0"] and outcome.error is not None
+    assert outcome.error.error_class == "internal" and not outcome.error.maybe_paid
+    assert "KeyError: 'tool_call_id'" in outcome.error.message

@@ -124,6 +124,28 @@ def test_a_changed_limit_of_a_key_holds_at_once() -> None:
     assert isinstance(old.look(1, 0.0), Target)
 
 
+def test_a_task_of_an_old_configuration_brings_no_old_limit_back() -> None:
+    shared = targets()
+    model = {"provider": "narrow", "vendor_model": "v"}
+    old = config(m=model)
+    values = old.model_dump(mode="json")
+    values["providers"]["narrow"]["key_limits"] = {"concurrency": 5}
+    new = Config.model_validate(values)
+    shared.obey(old)
+    pool = shared.pool(old, "m")
+    started = [start(pool) for _ in range(3)]
+    assert pool.look(1, 0.0) == Later(None)
+    woken: list[None] = []
+    shared.changed.append(lambda: woken.append(None))
+    shared.obey(new)
+    assert woken and isinstance(pool.look(1, 0.0), Target)
+    started += [start(pool) for _ in range(4)]
+    late = old.model_copy(update={"models": {"n": old.models["m"]}})
+    assert isinstance(shared.pool(new, "m").look(1, 0.0), Later)
+    pool.ended(next(grant for grant in started if grant.target.key == "key-1"), 1, 1, 0.0)
+    assert isinstance(shared.pool(late, "n").look(1, 0.0), Target), "five at once, also for the old one's task"
+
+
 def test_a_renewed_secret_is_taken_up_by_the_probe(tmp_path: Any) -> None:
     file = tmp_path / "key"
     file.write_text("old-secret")

@@ -157,7 +157,7 @@ def test_tokens_are_estimated_by_what_the_texts_are_made_of() -> None:
     assert classified(prompt="some text " * 40).input_tokens_estimate == 101 + 4
     assert classified(prompt="\u00e9" * 400).input_tokens_estimate == 250 + 4
     image = ContentPart(type="image", data=bytes(900))
-    assert classified(prompt="x" * 4, system="y" * 8, content=[image]).input_tokens_estimate == 8 + 8 + 1000
+    assert classified(prompt="x" * 4, system="y" * 8, content=[image]).input_tokens_estimate == 5 + 8 + 1000
 
 
 def test_the_hash_tells_a_repeat_from_a_conflict() -> None:

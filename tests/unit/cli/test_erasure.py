@@ -48,7 +48,8 @@ async def test_an_order_that_was_broken_off_is_taken_up_and_a_finished_one_is_no
 
 
 @pytest.mark.parametrize(
-    ("tenant", "user", "about"), [("", None, None), ("a", "b", "c"), ("a\n", None, None), ("a" * 257, None, None)]
+    ("tenant", "user", "about"),
+    [("", None, None), ("a", "b", "c"), ("a\n", None, None), ("a" * 257, None, None)],
 )
 def test_what_can_t_be_a_name_is_refused(tenant: str, user: str | None, about: str | None) -> None:
     with pytest.raises(BadInput):

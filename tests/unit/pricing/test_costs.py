@@ -54,7 +54,8 @@ def most(told: Prices | None, tokens: int = 1000, output: int = 50, **more: Any)
     ],
 )
 def test_every_kind_of_token_has_its_price(usage: dict[str, int], price: dict[str, Any], wanted: str) -> None:
-    assert dollars(Usage(**({"input_uncached": 1000, "output": 10} | usage)), price) == wanted
+    counts: dict[str, Any] = {"input_uncached": 1000, "output": 10, **usage}
+    assert dollars(Usage(**counts), price) == wanted
 
 
 def test_unknown_is_none_and_never_zero() -> None:
@@ -175,7 +176,7 @@ class TestEffectiveDates:
 
     def test_the_dearest_place_is_reserved_and_one_without_a_price_makes_it_unpriced(self) -> None:
         dear, cheap = prices(FLAT | {"input": 30}), prices(FLAT)
-        times = {"asked": Asked(), "seconds": 1, "from_ms": NOW, "until_ms": NOW}
+        times: dict[str, Any] = {"asked": Asked(), "seconds": 1, "from_ms": NOW, "until_ms": NOW}
         assert worst_case([cheap, dear], 1000, 0, **times) == Decimal("0.03")
         assert worst_case([cheap, None], 1000, 0, **times) is None
 

@@ -72,7 +72,8 @@ def test_a_cost_is_what_the_price_list_itself_makes_of_it(vendor: str) -> None:
         for _ in range(60):
             counts, tier = drawn(rng, vendor), rng.choice([*TIERS])
             at = rng.choice(days).replace(hour=rng.randrange(24), minute=rng.randrange(60))
-            cost = cost_of(Usage(**counts), made, at_ms=int(at.timestamp() * 1000), tier=tier)
+            told: dict[str, Any] = {**counts}
+            cost = cost_of(Usage(**told), made, at_ms=int(at.timestamp() * 1000), tier=tier)
             if cost.dollars is None:  # no such tier on that day
                 assert tier is not None
                 continue

@@ -134,6 +134,7 @@ def resolver(**secrets: str) -> Resolver:
         ({"kind": "cohere"}, {"authorization": "Bearer s"}),
         ({"kind": "anthropic"}, {"x-api-key": "s"}),
         ({"kind": "gemini"}, {"x-goog-api-key": "s"}),
+        ({"kind": "vertex", "project": "p", "location": "l"}, {"x-goog-api-key": "s"}),
         ({"kind": "azure", "base_url": "https://a"}, {"api-key": "s"}),
         ({"kind": "bedrock", "region": "r"}, {"authorization": "Bearer s"}),
         (
@@ -239,7 +240,8 @@ async def aws() -> AsyncIterator[Verifier]:
 )
 @pytest.mark.parametrize("body", [b'{"messages": []}', b"x" * (1 << 20)], ids=["small", "large"])
 async def test_what_arrives_at_aws_bears_a_right_signature(aws: Verifier, path: str, body: bytes) -> None:
-    signer = SigV4("us-east-1", keys=AwsKeys("AKIDEXAMPLE", "secret-key", "session-1"))
+    told: set[str] = set()
+    signer = SigV4("us-east-1", keys=AwsKeys("AKIDEXAMPLE", "secret-key", "session-1"), told=told.add)
     async with aiohttp.ClientSession() as session:
         transport = HttpTransport(session, f"http://127.0.0.1:{aws.port}", {"x-team": "a"}, 5.0, signer)
         headers = {"content-type": "application/json", "x-sluice-attempt-id": "a.1", "accept": "x/y"}
@@ -247,6 +249,7 @@ async def test_what_arrives_at_aws_bears_a_right_signature(aws: Verifier, path: 
             assert answer.status == 200
     [(right, _, seen)] = aws.seen
     assert right and seen["x-amz-security-token"] == "session-1" and seen["x-team"] == "a"
+    assert told == {"secret-key", "session-1"}, "AWS quotes what was signed in its errors"
     assert "/us-east-1/bedrock/aws4_request" in seen["authorization"]
     assert "x-sluice" not in seen["authorization"], "a proxy may change what isn't AWS's"
 

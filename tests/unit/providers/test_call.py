@@ -12,13 +12,13 @@ import pytest
 
 from processors.providers.adapters import transport_of
 from processors.providers.authorisers import Resolver
-from processors.providers.base import ATTEMPT_HEADER, HttpRequest, ProviderFailure
+from processors.providers.base import ATTEMPT_HEADER, HttpRequest, ProviderFailure, told_or_estimated
 from processors.providers.call import HttpTransport, Order, call
 from processors.providers.openai.adapter import OpenAiAdapter
 from processors.providers.sessions import Sessions
 from processors.providers.watch import CallStopped, StopReason, Watch
 from schemas.config import Model, Provider, Timeouts
-from schemas.records import CallTask, RequestEvent
+from schemas.records import CallTask, RequestEvent, Usage
 from tests.fakes.provider import State, serve
 
 MODEL = Model.model_validate({"provider": "p", "vendor_model": "v"})
@@ -322,3 +322,69 @@ async def test_the_dummy_is_deterministic_and_obeys_its_shares() -> None:
     assert seen == await ends(faulty), "the same faults again"
     for kind in ("provider_error", "rate_limited", "truncated"):
         assert 15 <= seen.count(kind) <= 65
+
+
+async def answering(head: bytes, then: bytes = b"", *, stay: bool = False) -> tuple[asyncio.Server, str]:
+    """A server that gives one answer to everything; with `stay` the answer doesn't end."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + then)
+        await writer.drain()
+        if stay:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    return server, base(server.sockets[0].getsockname()[1])
+
+
+async def test_a_redirect_is_followed_by_nobody_and_unpaid(session: aiohttp.ClientSession) -> None:
+    head = b"HTTP/1.1 307 X\r\nlocation: https://elsewhere.example/v1\r\ncontent-length: 0\r\n\r\n"
+    server, url = await answering(head)
+    async with server:
+        with pytest.raises(ProviderFailure, match=r"redirects to https://elsewhere\.example") as failed:
+            await call(order(session, url))
+    assert (failed.value.error.error_class, failed.value.error.maybe_paid) == ("connection", False)
+    assert not failed.value.repeatable and failed.value.usage is None
+
+
+async def test_an_error_keeps_its_meaning_though_its_body_stalls(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processors.providers.call._ERROR_BODY_S", 0.1)
+    head = b"HTTP/1.1 429 X\r\nretry-after: 3\r\ncontent-length: 100\r\n\r\n"
+    server, url = await answering(head, b'{"error"', stay=True)
+    async with server:
+        with pytest.raises(ProviderFailure) as failed:
+            await call(order(session, url, first_token_s=5))
+    error = failed.value.error
+    assert (error.error_class, error.retry_after_ms, error.maybe_paid) == ("rate_limited", 3000, False)
+
+
+async def test_a_web_page_is_told_as_one(session: aiohttp.ClientSession) -> None:
+    head = b"HTTP/1.1 200 X\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 6\r\n\r\n"
+    server, url = await answering(head, b"<html>")
+    async with server:
+        with pytest.raises(ProviderFailure, match="a web page") as failed:
+            await call(order(session, url))
+    assert failed.value.error.error_class == "provider_error" and failed.value.usage is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, (7, 3)),
+        ({"input_uncached": 90}, (90, 3)),
+        ({"input_uncached": 90, "reasoning": 20}, (90, 20)),
+        ({"output": 5, "cache_read": 4}, (3, 5)),
+        ({"cache_read": 400}, (0, 3)),
+    ],
+)
+async def test_what_the_vendor_told_is_kept_beside_an_estimate(
+    session: aiohttp.ClientSession, told: dict[str, int], expected: tuple[int, int]
+) -> None:
+    task = order(session, "http://127.0.0.1:1").task
+    usage = told_or_estimated(Usage(**told, raw="{}"), task, 12)
+    assert (usage.input_uncached, usage.output) == expected and usage.estimated and usage.raw == "{}"
+    assert (usage.cache_read, usage.reasoning) == (told.get("cache_read"), told.get("reasoning"))

@@ -316,7 +316,42 @@ def test_a_message_shows_no_signature() -> None:
         ("0.0.0.0", False), ("255.255.255.255", False), ("224.0.0.1", False), ("::1", False), ("::", False),
         ("fe80::1%eth0", False), ("fc00::1", False), ("ff02::1", False), ("::ffff:10.0.0.1", False),
         ("::ffff:8.8.8.8", True), ("64:ff9b::a00:1", False), ("64:ff9b::808:808", True), ("2002:a00:1::", False),
+        ("::127.0.0.1", False), ("::ffff:0:127.0.0.1", False), ("64:ff9b:1::a00:1", False), ("fec0::1", False),
+        ("5f00::1", False), ("3fff::1", False),
     ],
 )  # fmt: skip
 def test_public_addresses(address: str, public: bool) -> None:
     assert is_public(address) == public
+
+
+@pytest.mark.parametrize("host", ["a..example.com", ".example.com", "a" * 64 + ".example.com"])
+async def test_a_host_that_no_resolver_takes_is_refused(fetcher: Fetcher, host: str) -> None:
+    """It is a tenant's: it must not end the worker."""
+    named = ContentPart(type="image", uri=f"https://{host}/x")
+    with pytest.raises(ContentFailure, match="can't be a name") as caught:
+        await fetch(fetcher, task(named), Content(allowed_hosts=["*.example.com"]))  # type: ignore[call-arg]
+    assert caught.value.error_class == "content_refused"
+
+
+async def test_what_a_broken_answer_makes_told_shows_no_signature(fetcher: Fetcher) -> None:
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nno header\xff\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(broken, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        signed = ContentPart(type="image", uri=f"http://127.0.0.1:{port}/x?sig=secret-1")
+        with pytest.raises(ContentFailure) as caught:
+            await fetch(fetcher, task(signed), Content(private_hosts=[f"127.0.0.1:{port}"]))  # type: ignore[call-arg]
+    assert caught.value.retriable and "secret-1" not in str(caught.value)
+    str(caught.value).encode()
+
+
+async def test_much_is_compared_with_its_hash_too(files: Files, fetcher: Fetcher) -> None:
+    inline = "data:image/png," + "x" * (3 << 20)
+    right = hashlib.sha256(b"x" * (3 << 20)).hexdigest()
+    [found] = await fetch(fetcher, task(ContentPart(type="image", uri=inline, sha256=right)), rules(files))
+    assert len(found.data or b"") == 3 << 20
+    with pytest.raises(ContentFailure, match="SHA-256"):
+        await fetch(fetcher, task(ContentPart(type="image", uri=inline, sha256=SHA)), rules(files))

@@ -3,6 +3,8 @@
 import base64
 import json
 import logging
+import threading
+import time
 from urllib.parse import quote
 
 import pytest
@@ -40,6 +42,11 @@ def test_other_text_stays_as_it_is(redactor: Redactor) -> None:
     assert redactor.clean_bytes(b"\xff" + SECRET.encode()) == b"\xff" + REDACTED.encode()
 
 
+def test_what_can_t_be_written_is_replaced(redactor: Redactor) -> None:
+    header = b"https://x/\xff".decode("utf-8", "surrogateescape")
+    assert redactor.clean(f"leads to {header}, ü") == "leads to https://x/?, ü"
+
+
 def test_too_short_a_secret_would_be_in_every_word() -> None:
     redactor = Redactor()
     redactor.add("e")
@@ -66,8 +73,51 @@ def test_what_looks_like_a_vendor_s_credential_is_taken_out_unknown(told: str) -
 def test_old_tokens_are_forgotten_before_memory_grows() -> None:
     redactor = Redactor()
     for number in range(10_000):
-        redactor.add(f"token-number-{number}")
+        redactor.add_token(f"token-number-{number}")
     assert len(redactor._forms) <= 512 and redactor.clean("token-number-9999") == REDACTED
+
+
+def test_tokens_push_no_key_out(redactor: Redactor) -> None:
+    for number in range(1000):
+        redactor.add_token(f"token-number-{number}")
+    assert redactor.clean(SECRET) == REDACTED
+
+
+def test_a_secret_that_begins_like_another_shows_nothing_of_it() -> None:
+    redactor = Redactor()
+    for secret in ("abcdef", "abcdef-ghijkl"):
+        redactor.add(secret)
+    assert redactor.clean("<abcdef-ghijkl> <abcdef>") == f"<{REDACTED}> <{REDACTED}>"
+
+
+def test_tokens_may_come_in_a_thread_while_a_text_is_cleaned() -> None:
+    redactor, stop = Redactor(), threading.Event()
+
+    def renew() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            redactor.add_token(f"token-number-{number}")
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        for _ in range(2000):
+            redactor.clean("a text")
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("told", ["-eyJa" * 12_800, "eyJaaaaaaaa." * 5_400, "sk-" * 21_000, "bearer " * 9_000])
+def test_no_text_takes_long(told: str) -> None:
+    """As much as is read of an error: it may hold what a tenant wrote."""
+    redactor = Redactor()
+    for number in range(60):
+        redactor.add_token(f"{number:04}" * 400)
+    began = time.process_time()
+    redactor.clean(told)
+    assert time.process_time() - began < 0.5
 
 
 def test_log_lines_are_clean_tracebacks_too() -> None:

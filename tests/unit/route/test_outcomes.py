@@ -305,3 +305,23 @@ def test_a_refused_parameter_is_audited_with_its_name(world: World) -> None:
     [audited] = records_of(emits, AuditEvent)
     assert (audited.action, audited.reason) == ("retried", "unsupported_parameter")
     assert json.loads(audited.details)["unsupported"] == "it was unsupported_parameter"
+
+
+def test_what_a_cost_was_made_of_travels_to_result_and_usage(world: World) -> None:
+    task = world.submit("r1")
+    told = outcome(task, cost_basis="per_token", price_version="config 2026-07-01")
+    emits = world.feed(told)
+    for event in (result(emits), usage(emits)):
+        assert (event.cost_basis, event.price_version) == ("per_token", "config 2026-07-01")
+
+
+def test_a_cost_that_is_what_was_reserved_says_so(world: World) -> None:
+    task = world.submit("r1", model="small")
+    used = usage(world.feed(outcome(task, "failed", "truncated", maybe_paid=True, cost=None, usage=None)))
+    assert (used.cost, used.cost_basis, used.price_version) == (task.worst_case_cost, "worst_case", None)
+    unpaid = world.submit("r2", model="small")
+    used = usage(world.feed(outcome(unpaid, "failed", "auth", cost=None, usage=None)))
+    assert (used.cost, used.cost_basis) == (0, None)
+    unpriced = world.submit("r3", model="free", lane="batch")
+    used = usage(world.feed(outcome(unpriced, "failed", "truncated", maybe_paid=True, cost=None, usage=None)))
+    assert (used.cost, used.cost_basis) == (None, None)

@@ -93,7 +93,12 @@ def test_a_letter_without_a_tenant_is_told_by_its_bytes() -> None:
         assert not holds_letter(Scope("acm"), nameless)
         assert not holds_letter(Scope("acme", user="ad"), nameless)
         emptied = kept(Standing([order(Scope("acme"), T0 + 10**9)]), nameless)["dead_letters"]
-        assert (emptied["key"], emptied["value"], emptied["headers"], emptied["erasure"]) == (None, None, [], "o")
+        assert (emptied["key"], emptied["value"], emptied["headers"], emptied["erasure"]) == (
+            None,
+            None,
+            [],
+            "o",
+        )
         assert emptied["message"] == nameless.message
     claimed = letter(avro, claimed_tenant="other")
     assert not holds_letter(Scope("acme"), claimed)
@@ -104,9 +109,7 @@ def test_a_letter_without_a_tenant_is_told_by_its_bytes() -> None:
 
 def test_long_names_are_found_with_the_length_that_avro_gives_them() -> None:
     name = "ü" * 100
-    avro = Codec(SchemaStore(None)).encode(
-        RequestEvent(tenant=name, id="r"), "llm.requests"
-    )
+    avro = Codec(SchemaStore(None)).encode(RequestEvent(tenant=name, id="r"), "llm.requests")
     assert needles_of(name)[0] in avro
 
 

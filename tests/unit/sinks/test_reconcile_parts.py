@@ -1,6 +1,6 @@
 """The parts of a reconciliation, one by one: what is compared, what explains what is missing, what is kept of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -92,12 +92,14 @@ def made(table: str, offset: int = 5, **values: Any) -> Missing:
     return Missing(0, offset, table, row)
 
 
-async def why(missing: Missing, rows: Rows, tail: Iterable[LetterRow] = (), **more: Any) -> str | None:
+async def why(
+    missing: Missing, rows: Rows, tail: Iterable[LetterRow] = (), made_at: Mapping[str, int] | None = None
+) -> str | None:
     async def waiting() -> Iterable[LetterRow]:
         return tail
 
-    known = {"made_at": {}, "now": 10 * DAY} | more
-    found = await Excuses(rows, waiting, **known).why(AT, [missing], ["results"])
+    excuses = Excuses(rows, waiting, made_at or {}, now=10 * DAY)
+    found = await excuses.why(AT, [missing], ["results"])
     return found.get((missing.table, missing.offset))
 
 

@@ -128,6 +128,15 @@ def test_what_can_t_be_expressed_is_refused_with_its_place(request_fields: dict[
     assert refused.value.reason == "invalid_request"
 
 
+def test_a_tool_s_message_of_text_alone_may_stand_before_a_result() -> None:
+    result = ContentPart(type="tool_result", tool_call_id="c1", text="found")
+    messages = [Message(role="tool", content=[text("well")]), Message(role="tool", content=[result])]
+    assert [(m["role"], m.get("tool_call_id")) for m in body(messages=messages)["messages"]] == [
+        ("tool", None),
+        ("tool", "c1"),
+    ]
+
+
 def test_images_of_tool_results_follow_in_a_message_of_the_user() -> None:
     """A tool's message takes text alone, and nothing may stand between the results of one turn."""
     png = b"\x89PNG"
