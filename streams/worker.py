@@ -148,9 +148,8 @@ def _service(name: str, settings: Settings, parts: Parts) -> tuple[Service, Call
         call = CallService(settings, parts.codec, parts.configs)
         return call.run, call.ready
     if name == "sink":
-        from streams.services.sink import SinkService
-
         from streams.services.reconcile import terms_of
+        from streams.services.sink import SinkService
 
         sink = SinkService(settings, parts.codec, terms=lambda: terms_of(parts.configs.active()[1]))
         return sink.run, sink.ready

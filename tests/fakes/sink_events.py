@@ -120,8 +120,8 @@ def attempt(n: int, phase: str = "started") -> Attempt:
 
 def feedback(n: int) -> Feedback:
     return Feedback(
-        request_id=f"request-{n}", tenant=f"tenant-{n % 7}", at=T0 + n, score=0.5, label="good", comment=f"Très bien {n}",
-        source="reviewer", metadata={"order": str(n)},
+        request_id=f"request-{n}", tenant=f"tenant-{n % 7}", at=T0 + n, score=0.5, label="good",
+        comment=f"Très bien {n}", source="reviewer", metadata={"order": str(n)},
     )  # fmt: skip
 
 

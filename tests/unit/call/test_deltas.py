@@ -121,7 +121,9 @@ async def test_what_was_left_out_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert topic.told() == [(0, "text", "12345"), (1, "end", "")] and not topic.events[-1].complete
 
 
-@pytest.mark.parametrize("problem", [KafkaError("no right to write"), ValueError("a lone surrogate")])
+@pytest.mark.parametrize(
+    "problem", [KafkaError("no right to write"), ValueError("a lone surrogate"), LookupError("no such schema")]
+)
 async def test_what_can_t_be_written_ends_the_deltas_and_nothing_else(problem: Exception) -> None:
     topic = Topic()
     topic.problem = problem
@@ -130,7 +132,7 @@ async def test_what_can_t_be_written_ends_the_deltas_and_nothing_else(problem: E
     await asyncio.sleep(0)
     deltas.take(text("b"))
     await deltas.end(outcome())
-    assert topic.events == []
+    assert topic.events == [] and not deltas._complete
 
 
 @pytest.mark.parametrize(
