@@ -7,7 +7,7 @@ French, German, Greek, Hebrew, Hindi, Japanese, Korean, Polish, Russian and Thai
 Of all pieces 90 % were estimated at 0.67 to 1.28 of their tokens (o200k; cl100k: 0.61 to 1.25), all at less than 1.46;
 a quarter of the bytes, which is common, gives 0.72 to 1.59 (0.47 to 1.06). The mean error by kind of text is 17 %
 (16 %) instead of 23 % (27 %); base64 is worst, at half of its tokens. Vocabularies of other vendors weren't at hand:
-theirs are taken as halfway between.
+theirs are taken as halfway between. All of this was measured on the pieces that the factors were fitted to.
 """
 
 import re

@@ -51,10 +51,9 @@ def read(key: bytes | None, value: bytes | None) -> ConfigRecord:
     if value is None:
         return ConfigRecord("removed", version)
     try:
-        found = msgspec.json.decode(value)
+        shown = msgspec.json.encode(hidden(msgspec.json.decode(value))).decode()
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Invalid("undecodable", f"the configuration {version} is no JSON: {error}") from error
-    shown = msgspec.json.encode(hidden(found)).decode()
     return ConfigRecord("published", version, shown, hashlib.sha256(value).hexdigest()[:_DIGITS] == version)
 
 

@@ -272,10 +272,13 @@ SELECT kind, sum(count) FROM {database}.reconciliations
 WHERE event = 'finding' AND run = {run:String} AND NOT mended GROUP BY kind
 
 -- name: seals
-SELECT position_from, position_to, any(rows), any(digest) FROM {database}.reconciliations
+SELECT position_from, position_to, argMax(rows, inserted_at), argMax(digest, inserted_at) FROM {database}.reconciliations
 WHERE event = 'compared' AND gaps = 0 AND table = {table_name:String} AND topic = {topic:String}
   AND partition = {partition:Int32} AND position_from < {below:Int64}
 GROUP BY position_from, position_to
+
+-- name: sealed_tables
+SELECT DISTINCT topic, table FROM {database}.reconciliations WHERE event = 'compared' AND table != ''
 
 -- name: recorded
 SELECT count() FROM {database}.reconciliations WHERE run = {run:String} AND event = 'finished'

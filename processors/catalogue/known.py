@@ -1,8 +1,9 @@
 """What vendors tell about their models: a small table, by name. A model that isn't here has to be told in the
 configuration, where anything may be told otherwise.
 
-Taken in November 2026 from the vendors' own pages, each named at its rows. A row is only as new as that, and a name it
-wasn't made for doesn't match: a wrong capability would refuse requests that the model could serve.
+As of November 2026. The pages named at the rows are where a row can be checked; those of Claude 5, Claude Haiku 4.5,
+Gemini 2.0 Flash and Gemini 2.5 Pro were compared with excerpts of them, the others weren't. A name that a row wasn't
+made for doesn't match: a wrong capability would refuse requests that the model could serve.
 """
 
 import re

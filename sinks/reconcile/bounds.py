@@ -1,5 +1,6 @@
 """What of a partition can be compared: up to the ledger's tip, from the first record that Kafka still has. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sinks.ledger import Partition, State
@@ -27,7 +28,8 @@ class Plan:
     """What to compare of a partition.
 
     `spans`: with Kafka's records. `deleted`: positions asked for that Kafka has deleted and the ledger covers.
-    `landed`: the position up to which all has landed. `recreated`: that is beyond the topic's end.
+    `landed`: the position up to which all has landed. `recreated`: that is beyond the topic's end. `until`: the
+    position behind what was asked for.
     """
 
     at: Partition
@@ -35,6 +37,12 @@ class Plan:
     spans: tuple[tuple[int, int], ...]
     deleted: tuple[int, int] | None
     recreated: bool = False
+    until: int = 2**63 - 1
+
+
+def forgotten(dirty: Iterable[tuple[int, int]], first: int) -> tuple[tuple[int, int], ...]:
+    """What Kafka, whose records begin at `first`, has deleted of stretches in which an earlier run left gaps."""
+    return tuple((start, min(end, first)) for start, end in dirty if start < first)
 
 
 def landed_to(state: State, at: Partition) -> int:
@@ -62,4 +70,5 @@ def plan(at: Partition, landed: int, edges: Edges, asked: Asked) -> Plan:
         landed,
         tuple(span for span in spans if span[0] < span[1]),
         gone if gone[0] < gone[1] else None,
+        until=asked.end,
     )

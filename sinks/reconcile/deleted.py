@@ -9,7 +9,7 @@ from typing import Final
 
 from sinks.ledger import Range
 from sinks.reconcile.findings import Checked, Finding, Kind
-from sinks.reconcile.seals import Seal, cover, joined, together
+from sinks.reconcile.seals import Seal, cover, covered, joined, together
 from sinks.reconcile.stored import Database
 
 UNSEALED: Final = frozenset({"bodies"})
@@ -52,7 +52,7 @@ class DeletedCheck:
                 note = f"{rows} rows, {changed.rows} when they agreed"
                 count = max(1, abs(rows - changed.rows))
                 self._add(Kind.CHANGED, table, changed.start, changed.end - 1, count, note)
-        return sum(min(s.end, end) - max(s.start, start) for s in seals)
+        return covered(seals, start, end)
 
     async def _changed(self, run: Sequence[Seal]) -> list[Seal]:
         """The seals of a run that don't hold any more: halves it as long as the whole doesn't."""

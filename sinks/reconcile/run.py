@@ -16,7 +16,7 @@ import msgspec
 from sinks.ledger import Partition, Range, State
 from sinks.mapping import Decode
 from sinks.reconcile.accounts import FOR_EVER_MS, Accounts, Period, Terms, check, since_of_results
-from sinks.reconcile.bounds import Asked, Edges, Plan, landed_to, plan
+from sinks.reconcile.bounds import Asked, Edges, Plan, forgotten, landed_to, plan
 from sinks.reconcile.deleted import UNSEALED, DeletedCheck
 from sinks.reconcile.excuses import letter_of
 from sinks.reconcile.findings import Checked, Finding, Kind
@@ -94,6 +94,8 @@ class Run:
         self._wanted = wanted
         self._state = state
         self._last: LastRun | None = None
+        self._dirty: Mapping[Partition, Sequence[tuple[int, int]]] = {}
+        self._at = 0  # when (ms) the topics' ends were read
         self._plans: list[Plan] = []
         self._edges: dict[Partition, Edges] = {}
         self._began = time.monotonic()
@@ -108,8 +110,12 @@ class Run:
             await self._prepare(topics)
 
     async def _prepare(self, topics: Topics) -> None:
+        self._at = self._sources.wall()
         self._edges = await topics.edges(self.partitions)
-        self._last = await self._sources.book.last_run() if self._wanted.scope == "new" else None
+        if self._wanted.scope != "part":
+            last = await self._sources.book.last_run()
+            self._last = last if self._wanted.scope == "new" else None
+            self._dirty = last.dirty if last is not None else {}
         asked = await self._asked(topics, self.partitions)
         # Dead letters first: what explains other records must be there, or be put there.
         for at in sorted(self.partitions, key=lambda at: (at[0] != self._sources.letters, at)):
@@ -157,7 +163,7 @@ class Run:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         report.checked.sort(key=lambda each: each.at)
-        report.horizon = min(horizons, default=self._sources.wall()) - self._wanted.fresh_ms
+        report.horizon = min(horizons, default=self._at) - self._wanted.fresh_ms
         report.accounts = await check(self._sources.database, await self._period(), self._wanted.terms)
         report.findings += report.accounts.findings
         report.seconds = time.monotonic() - self._began
@@ -174,7 +180,8 @@ class Run:
             end = self._edges[at].end
             note = f"the ledger has it up to {wanted.landed}, the topic ends at {end}"
             report.findings.append(Finding(Kind.RECREATED, "", *at, end, wanted.landed - 1, note=note))
-            return self._sources.wall()
+            return self._at
+        self._forgotten(checked)
         if wanted.deleted is not None:
             lost = await tools.database.lost()
             deleted = DeletedCheck(tools.database, checked, tools.tables[at[0]], lost)
@@ -186,21 +193,33 @@ class Run:
         return await self._waiting(tools.topics, wanted, checked)
 
     async def _waiting(self, topics: Topics, wanted: Plan, checked: Checked) -> int:
-        """What has not landed yet, and since when (ms) the oldest of it waits; now where nothing does."""
-        now, edges = self._sources.wall(), self._edges[wanted.at]
+        """Note what had not landed when the ends were read; returns since when (ms) the oldest of it waits.
+
+        A run may take long: what it judges by is the time at which the ledger and the ends were read.
+        """
+        at, edges = self._at, self._edges[wanted.at]
         start = max(wanted.landed, edges.first)
-        if self._wanted.until < now or start >= edges.end:
-            return now
+        if start >= edges.end:
+            return at
         record: Any = await topics.first_from(wanted.at, start, edges.end)
         if record is None:
-            return now
-        checked.waiting = edges.end - record.offset
-        if record.timestamp < now - self._wanted.fresh_ms:
-            note = f"the oldest is {(now - record.timestamp) / 1000:.0f} s old"
+            return at
+        end = min(edges.end, wanted.until)
+        checked.waiting = max(0, end - record.offset)
+        if checked.waiting and record.timestamp < at - self._wanted.fresh_ms:
+            note = f"the oldest is {(at - record.timestamp) / 1000:.0f} s old"
             self.report.findings.append(
-                Finding(Kind.LATE, "", *wanted.at, record.offset, edges.end - 1, checked.waiting, note=note)
+                Finding(Kind.LATE, "", *wanted.at, record.offset, end - 1, checked.waiting, note=note)
             )
-        return int(record.timestamp)
+        return min(at, int(record.timestamp))
+
+    def _forgotten(self, checked: Checked) -> None:
+        """A gap doesn't end when Kafka deletes what shows it: it can't be mended any more."""
+        at = checked.at
+        for start, end in forgotten(self._dirty.get(at, ()), self._edges[at].first):
+            note = "an earlier run left gaps here, and Kafka has deleted the records since"
+            self.report.findings.append(Finding(Kind.LOST, "", *at, start, end - 1, note=note))
+            checked.gaps += 1
 
     async def _period(self) -> Period:
         wanted, last = self._wanted, self._last
@@ -231,10 +250,17 @@ class Run:
 
     async def _seals(self, tables: Mapping[str, Sequence[str]]) -> list[Seal]:
         """A seal for each table and stretch that agreed; one question for a table's first stretches, and so on."""
+        # What lacks rows of a time before its table existed may be filled in later.
+        unfilled = {
+            (f.topic, f.partition, f.table)
+            for f in self.report.findings
+            if f.kind is Kind.NEW_TABLE and not f.mended
+        }
         turns: dict[tuple[str, int], list[Range]] = {}
         for checked in self.report.checked:
             for table in tables[checked.at[0]]:
-                for turn, (start, end) in enumerate(checked.clean if table not in UNSEALED else ()):
+                skipped = table in UNSEALED or (*checked.at, table) in unfilled
+                for turn, (start, end) in enumerate(() if skipped else checked.clean):
                     turns.setdefault((table, turn), []).append(Range(*checked.at, start, end))
         seals = []
         for (table, _), ranges in turns.items():

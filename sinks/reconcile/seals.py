@@ -4,6 +4,7 @@ A seal says how many rows a table had of a range, and their digest: the sum of a
 the digests of adjacent ranges add up, and one query checks many seals at once.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,15 +27,36 @@ class Seal:
 
 
 def cover(seals: Iterable[Seal], below: int) -> list[Seal]:
-    """Seals of one table and partition that begin below `below`, without overlaps, from the front.
+    """Seals of one table and partition that begin below `below`, from the front, until all that any covers is covered.
 
-    Of those that begin at the same position the longest is taken. What lies between two that don't meet is unsealed.
+    The next is one that begins where the last one ends, the longest of these; where there is none, one that overlaps it
+    and reaches farthest. What lies between two that neither meet nor overlap is unsealed.
     """
+    queue = deque(sorted((s for s in seals if s.start < below), key=lambda s: (s.start, -s.end)))
     chosen: list[Seal] = []
-    for seal in sorted(seals, key=lambda s: (s.start, -s.end)):
-        if seal.start < below and (not chosen or seal.start >= chosen[-1].end):
-            chosen.append(seal)
-    return chosen
+    farthest: Seal | None = None
+    while True:
+        reached = chosen[-1].end if chosen else -1
+        meets: Seal | None = None
+        while queue and queue[0].start <= reached:
+            seal = queue.popleft()
+            if meets is None and seal.start == reached:
+                meets = seal
+            if farthest is None or seal.end > farthest.end:
+                farthest = seal
+        following = meets or (farthest if farthest is not None and farthest.end > reached else None)
+        if following is None and not queue:
+            return chosen
+        chosen.append(following or queue.popleft())
+
+
+def covered(seals: Iterable[Seal], start: int, end: int) -> int:
+    """How many of the positions [start, end) lie in one of `seals`, which are in the order of `cover`."""
+    count = 0
+    for seal in seals:
+        count += max(0, min(seal.end, end) - max(seal.start, start))
+        start = max(start, seal.end)
+    return count
 
 
 def joined(seals: Sequence[Seal]) -> Iterator[list[Seal]]:

@@ -48,15 +48,18 @@ class Database:
         return await self._patience.persist(lambda: self._clickhouse.query(sql, parameters), "compare")
 
     async def tables_of(self, topics: Collection[str]) -> dict[str, tuple[str, ...]]:
-        """For each topic the tables that hold rows of it."""
-        found: dict[str, list[str]] = {topic: [] for topic in topics}
+        """For each topic the tables that hold rows of it, or held some when an earlier reconciliation looked."""
+        found: dict[str, set[str]] = {topic: set() for topic in topics}
 
         async def look(table: str) -> None:
             for (topic,) in await self.rows("topics_of_table", {}, table=table):
                 if topic in found:
-                    found[topic].append(table)
+                    found[topic].add(table)
 
         await asyncio.gather(*map(look, TABLES))
+        for topic, table in await self.rows("sealed_tables", {}):
+            if topic in found and table in TABLES:
+                found[topic].add(table)
         return {topic: tuple(sorted(tables)) for topic, tables in found.items()}
 
     async def offsets(self, table: str, at: Partition, start: int, end: int) -> Sequence[int]:

@@ -256,6 +256,9 @@ async def test_a_model_added_while_all_runs_is_really_called(
     )
     await pipeline.kept()
     [row] = await pipeline.store.rows(
-        f"SELECT model, cost, output_tokens FROM results WHERE request_id = '{result.request_id}'"
+        "SELECT model, cost, cost_basis, price_version, output_tokens FROM results"
+        f" WHERE request_id = '{result.request_id}'"
     )
+    assert (row["cost_basis"], row["price_version"]) == ("per_token", result.price_version)
+    assert result.cost_basis == "per_token" and result.price_version
     assert row["model"] == "small" and int(row["output_tokens"]) == result.usage.output
