@@ -218,8 +218,10 @@ class Erasures:
             found[table], _ = await self._count(table, made, _to_free(made, table, holds))
         return found
 
-    async def _free(self) -> int:
-        holds, total = await self.holds(), 0
+    async def _free(self, before: Sequence[Hold]) -> int:
+        """Take the marks from rows that no hold covers, nor did one of `before`: what orders are due there hasn't been
+        erased yet, and the mark is what tells of it."""
+        holds, total = [*await self.holds(), *before], 0
         for table in TABLES_WITH_TEXTS:
             made = Conditions()
             total += await self._set_held(table, False, made, _to_free(made, table, holds))
@@ -237,7 +239,9 @@ class Erasures:
 
         Returns how many were changed.
         """
-        changed = await self.mark_held(since)
+        before = await self.holds()
+        # Who placed a hold may have died before it was marked on the rows that were there.
+        changed = await self.mark_held(0 if any(hold.at >= since for hold in before) else since)
         # What a released hold kept from an order is erased first, and its mark goes last: so a run that dies between
         # them leaves the mark for the next one, which then looks at all rows.
         if any((await self._freed()).values()):
@@ -246,7 +250,7 @@ class Erasures:
             # One that was finished before is known to all who have inserted since.
             if order.stands and not (order.finished and order.touched < since):
                 changed += await self.carry_out(order, since if order.finished else 0)
-        return changed + await self._free()
+        return changed + await self._free(before)
 
 
 class Kept:

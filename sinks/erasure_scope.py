@@ -104,6 +104,8 @@ class Conditions:
         if scope.request_id:
             wanted.append(f"request_id = {self._value(scope.request_id)}")
         rows = " AND ".join(wanted)
+        if not scope.user and accepted_until is None:
+            return f"({rows})"
         if scope.user:
             wanted.append(f"`user` = {self._value(scope.user)}")
         if accepted_until is not None:

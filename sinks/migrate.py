@@ -7,6 +7,7 @@ the runner died, they take it again. Statements can be run twice (IF NOT EXISTS)
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -60,6 +61,7 @@ class Migrator:
         stuck_ms: int = _STUCK_MS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         tell: Callable[[str], None] = log.info,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clickhouse = clickhouse
         self._names = {"database": clickhouse.access.database, "analytics": clickhouse.access.analytics}
@@ -68,6 +70,7 @@ class Migrator:
         self._runner = uuid.uuid4().hex
         self._stuck_ms = stuck_ms
         self._sleep = sleep
+        self._clock = clock
         self._tell = tell
 
     async def apply(self) -> list[str]:
@@ -119,26 +122,41 @@ class Migrator:
                 told = True
                 await self._sleep(_POLL_S)
                 continue
-            await self._note(step, "started", f"migration:{step.version}:{len(mine)}")
-            mine = [e for e in await self._events() if e["version"] == step.version]
-            if not mine or mine[-1]["runner"] != self._runner:
-                continue
-            await self._run(step, f"migration:{step.version}:{len(mine)}")
-            self._tell(f"{step.name} applied")
-            return True
+            claimed = await self._claim(step, len(mine))
+            if claimed and await self._run(step, claimed):
+                self._tell(f"{step.name} applied")
+                return True
 
-    async def _run(self, step: Migration, failed: str) -> None:
-        """Run the statements. Where one is refused, `failed` is the token of the note that lets others try at once."""
+    async def _claim(self, step: Migration, number: int) -> int:
+        """Take a migration of which `number` events are known; returns how many there are now, 0 where another runner
+        was quicker."""
+        await self._note(step, "started", f"migration:{step.version}:{number}")
+        mine = [e for e in await self._events() if e["version"] == step.version]
+        return len(mine) if mine and mine[-1]["runner"] == self._runner else 0
+
+    async def _run(self, step: Migration, number: int) -> bool:
+        """Run the statements; False where another runner took them over because this one was held up.
+
+        That one may have gone on to later migrations by now, which an earlier one's statements would undo. `number`
+        makes the token of the note that lets others try at once where a statement is refused.
+        """
+        claimed_at = self._clock()
         try:
             for statement in step.statements:
+                if (self._clock() - claimed_at) * 1000 > self._stuck_ms / 2:
+                    claimed_at = self._clock()
+                    number = await self._claim(step, number)
+                    if not number:
+                        return False
                 await self._clickhouse.command(filled(statement, self._names))
         except StoreError as error:
             if error.code is None:  # no answer: the statement may be under way
                 raise
             with suppress(StoreError):
-                await self._note(step, "failed", failed)
+                await self._note(step, "failed", f"migration:{step.version}:{number}")
             raise type(error)(f"{step.name}: {error}", error.code) from error
         await self._note(step, "applied", f"migration:{step.version}:applied")
+        return True
 
     def _alive(self, event: Mapping[str, Any]) -> bool:
         """Whether who wrote `event` may be at it still."""

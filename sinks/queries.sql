@@ -127,7 +127,7 @@ SELECT count(), toUnixTimestamp64Milli(min(accepted_at)) FROM {database}.results
 WHERE kafka_timestamp >= fromUnixTimestamp64Milli({since:Int64})
 
 -- name: requests_and_results
--- A record is told by one number of its partition and offset: a tuple with its topic costs eight times as much.
+/* A record is told by one number of its partition and offset: a tuple with its topic costs eight times as much. */
 SELECT count() AS pairs, countIf(is_open) AS open_pairs,
        toUnixTimestamp64Milli(minIf(accepted_at, accepted > 0 AND ended = 0)) AS open_since,
        countIf(fault != '') AS faults, groupArrayIf({most:UInt32})((fault, tenant, request_id), fault != '') AS found

@@ -30,12 +30,20 @@ class SseParser:
 
     most: int = 8 << 20
     _rest: bytes = b""
+    _pieces: list[bytes] = field(default_factory=list)
+    _held: int = 0
     _data: list[bytes] = field(default_factory=list)
     _size: int = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that `data` completes, in order. Raises TooLong."""
-        buffer = self._rest + data if self._rest else data
+        if self._rest:
+            if b"\n" not in data and b"\r" not in data and not self._rest.endswith(b"\r"):
+                return self._hold(data)
+            buffer = b"".join((self._rest, *self._pieces, data))
+            self._pieces, self._held = [], 0
+        else:
+            buffer = data
         if not self._data and buffer.endswith(b"\n\n") and b"\r" not in buffer:
             events = _usual(buffer)
             if events is not None:
@@ -50,10 +58,19 @@ class SseParser:
             raise TooLong(f"an event of the stream is longer than {self.most} bytes")
         return events
 
+    def _hold(self, data: bytes) -> list[bytes]:
+        """More of a line that isn't whole: put together once it is, as each time would be too often for a long one."""
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._size + len(self._rest) + self._held > self.most:
+            raise TooLong(f"an event of the stream is longer than {self.most} bytes")
+        return []
+
     def close(self) -> list[bytes]:
         """What is complete but for the blank line after it; call at the end of the stream."""
         lines = self._rest.splitlines() if self._rest.endswith(b"\r") else []
         self._rest = b""
+        self._pieces, self._held = [], 0
         events = self._lines(lines)
         if self._data:
             events.append(self._take())

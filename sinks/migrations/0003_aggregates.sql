@@ -99,6 +99,8 @@ SETTINGS mutations_sync = 0;
 
 -- A set made of a scalar subquery is a constant: ClickHouse takes the sums for a query on such a view, which it
 -- doesn't where the view itself asks IN (SELECT ...). Inside, GROUP BY takes them for the corrections too.
+-- Nor would it take them for count(cost) alone, once that is made a count of the column's marks of NULL: so the views
+-- leave that out (optimize_functions_to_subcolumns).
 CREATE OR REPLACE VIEW {analytics}.usage SQL SECURITY INVOKER AS
 SELECT
     event_id, tenant, request_id, attempt, attempt_id, tries, status, accepted_at, recorded_at,
@@ -194,6 +196,7 @@ WHERE correctable NOT IN arrayDistinct((
 GROUP BY
     tenant, minute, application, model, provider, task_type, experiment_arm, lane, status,
     error_class
+SETTINGS optimize_functions_to_subcolumns = 0
 COMMENT 'Attempts, tokens, cost and latencies by minute, of what analytics.usage holds. Sum the sums up, merge the latencies: quantileBFloat16Merge(0.95)(call_ms).';
 
 ALTER TABLE {analytics}.usage_per_minute
@@ -265,6 +268,7 @@ WHERE correctable NOT IN arrayDistinct((
 GROUP BY
     tenant, day, application, model, provider, task_type, experiment_arm, lane, status,
     error_class
+SETTINGS optimize_functions_to_subcolumns = 0
 COMMENT 'Attempts, tokens, cost and latencies by day, of what analytics.usage holds. Sum the sums up, merge the latencies: quantileBFloat16Merge(0.95)(call_ms).';
 
 ALTER TABLE {analytics}.usage_per_day

@@ -16,6 +16,7 @@ MOST_TOLD: Final = 1_000
 
 FOR_EVER_MS: Final = 7_258_118_400_000  # 2200-01-01
 _BUCKET_ROWS: Final = 2_000_000
+_MOST_EXAMINED: Final = 100_000
 _EVENT_TABLES: Final = ("results", "usage", "audit")
 _CALL_MARGIN_MS: Final = 5_000
 
@@ -93,17 +94,21 @@ async def _attempts(database: Database, period: Period, terms: Terms, accounts: 
         accounts.attempts += attempts
         accounts.open_attempts += open_
         accounts.older(oldest, open_ or any(kind == Kind.NO_END for kind, *_ in found))
+        if faults > len(found):  # some may be none: what isn't looked at can't be told from them
+            parameters["most"] = _MOST_EXAMINED
+            *_, faults, found = (await database.rows("attempts_and_usage", parameters))[0]
         findings = [Finding(Kind(k), tenant=t, request_id=r, subject=a) for k, t, r, a in found]
         confirmed = await _confirmed(database, findings)
-        told.add(faults - (len(findings) - len(confirmed)), confirmed)
+        told.add(faults - (len(findings) - len(confirmed)), confirmed[:MOST_TOLD])
 
 
 async def _confirmed(database: Database, findings: Sequence[Finding]) -> list[Finding]:
     """Those whose other half doesn't lie outside of the period either."""
     ids = [f.subject for f in findings if f.kind is not Kind.NO_END]
-    known = (
-        {(i, Kind(kind)) for i, kind in await database.rows("known_attempts", {"ids": ids})} if ids else set()
-    )
+    known: set[tuple[str, Kind]] = set()
+    for n in range(0, len(ids), MOST_TOLD):
+        some = await database.rows("known_attempts", {"ids": ids[n : n + MOST_TOLD]})
+        known |= {(i, Kind(kind)) for i, kind in some}
     return [f for f in findings if (f.subject, f.kind) not in known]
 
 
@@ -151,6 +156,7 @@ class _Told:
     def add(self, faults: int, found: Sequence[Finding]) -> None:
         self._accounts.findings += found
         more = faults - len(found)
-        if more > 0 and found:
+        if more > 0:
+            kind = found[0].kind if found else Kind.NO_USAGE
             note = f"and so many more like these; only {len(found)} of a kind are told"
-            self._accounts.findings.append(Finding(found[0].kind, self._table, count=more, note=note))
+            self._accounts.findings.append(Finding(kind, self._table, count=more, note=note))

@@ -21,6 +21,7 @@ from sinks.tables import TABLES
 WINDOW: Final = 100_000
 """Positions that are compared at once: their offsets are held in memory, once for each table."""
 _MOST_MISSING: Final = 2_000
+_MOST_BYTES: Final = 16 << 20
 _MOST_FINDINGS: Final = 5_000
 COMPACTED: Final = "compacted"
 DELETED: Final = "deleted by Kafka meanwhile"
@@ -55,6 +56,7 @@ class _Window:
     comparison: Comparison
     missing: list[Missing] = field(default_factory=list)
     letterless: list[tuple[int, DeadLetter]] = field(default_factory=list)
+    size: int = 0
     gaps: int = 0
 
 
@@ -87,7 +89,7 @@ class PartitionCheck:
         async for records in tools.topics.read(checked.at, start, end):
             tools.pace.begin()
             await self._compare(window, records)
-            if len(window.missing) + len(window.letterless) >= _MOST_MISSING:
+            if len(window.missing) + len(window.letterless) >= _MOST_MISSING or window.size >= _MOST_BYTES:
                 await self._judge(window)
             await tools.pace.breathe()
         await self._judge(window)
@@ -112,6 +114,8 @@ class PartitionCheck:
         for offset, by_table in expected.items():
             for table in comparison.expect(offset, by_table.keys()):
                 window.missing.append(Missing(doubtful[offset], offset, table, by_table[table]))
+        if window.missing or mapped.rejected:
+            window.size += mapped.size
         for letter in mapped.rejected:
             if not comparison.has_rows(letter.source_offset):
                 window.letterless.append((doubtful[letter.source_offset], letter))
@@ -120,7 +124,7 @@ class PartitionCheck:
 
     async def _judge(self, window: _Window) -> None:
         """What of the missing is explained, what can be mended, what is a gap."""
-        missing, window.missing = window.missing, []
+        missing, window.missing, window.size = window.missing, [], 0
         reasons = await self._tools.excuses.why(window.at, missing, self._tools.tables[window.at[0]])
         new = [m for m in missing if reasons.get((m.table, m.offset)) == NEW_TABLE]
         lost = [m for m in missing if (m.table, m.offset) not in reasons]

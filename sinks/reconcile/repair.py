@@ -8,7 +8,7 @@ leaves its intent open; the next one finds it, and writes the same rows under th
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from schemas.records import DeadLetter
@@ -54,6 +54,23 @@ def ranges_of(at: Partition, offsets: Iterable[int]) -> tuple[Range, ...]:
     if len(found) > _MOST_RANGES:
         found = [Range(*at, found[0].start, found[-1].end)]
     return tuple(found)
+
+
+def in_groups(missing: Iterable[Missing]) -> Iterator[list[Missing]]:
+    """`missing` in groups of so few runs of offsets that an intent names each: who finds it open reads these records
+    again, and no others between them."""
+    group: list[Missing] = []
+    runs, last = 0, -1
+    for m in sorted(missing, key=lambda m: m.offset):
+        if not group or m.offset > last + 1:
+            if runs == _MOST_RANGES:
+                yield group
+                group, runs = [], 0
+            runs += 1
+        group.append(m)
+        last = m.offset
+    if group:
+        yield group
 
 
 class Repairer:
@@ -106,6 +123,10 @@ class Repairer:
 
     async def insert(self, at: Partition, missing: Sequence[Missing]) -> None:
         """Insert missing rows of one partition; returns when they are in, or are dead letters."""
+        for some in in_groups(missing):
+            await self._insert(at, some)
+
+    async def _insert(self, at: Partition, missing: Sequence[Missing]) -> None:
         rows: dict[str, list[Row]] = {}
         for m in missing:
             rows.setdefault(m.table, []).append(m.row)

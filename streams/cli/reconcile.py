@@ -199,6 +199,8 @@ def _print(report: Report, repaired: bool) -> None:
         output.say(f"{report.gaps} gaps ({rate})", output.BAD)
         hint = "" if repaired else "`sluice reconcile --repair` mends what can be mended; "
         output.note(f"{hint}docs/runbook.md says what to do with each kind (SluiceReconcileGaps)")
+    elif waiting := sum(c.waiting for c in report.checked):
+        output.say(f"no gap in what has landed ({rate}); {waiting} positions are on their way", output.GOOD)
     else:
         output.say(f"complete: no gap ({rate})", output.GOOD)
 

@@ -188,10 +188,8 @@ async def ages_s(clickhouse: ClickHouse, first: int) -> list[float]:
     return ages
 
 
-async def large(rig: Rig, process: Process, first: int, mb: int) -> float:
+async def large(rig: Rig, clickhouse: ClickHouse, process: Process, first: int, mb: int) -> float:
     """Results of 1 MiB while ClickHouse stands still, until they have landed; the worker's memory meanwhile, MiB."""
-    database = f"bench_sink_{Sizes.turns - 1}"
-    clickhouse = rig.clickhouse(database)
     there = sum((await rows_in(clickhouse)).values())
     process.peak_rss_mb = 0
     rig.engine(signal.SIGSTOP)
@@ -203,7 +201,6 @@ async def large(rig: Rig, process: Process, first: int, mb: int) -> float:
     finally:
         rig.engine(signal.SIGCONT)
     await landed(clickhouse, there + mb * ROWS, process)
-    await clickhouse.close()
     return process.peak_rss_mb
 
 
@@ -222,7 +219,7 @@ async def run(rig: Rig, sizes: Sizes) -> dict[str, Any]:
     print(f"half load, {per_s:.0f} requests/s:", json.dumps(half))
     half_rss = process.peak_rss_mb
     first += int(per_s * sizes.half_load_s)
-    large_rss = await large(rig, process, first, sizes.large_mb)
+    large_rss = await large(rig, clickhouse, process, first, sizes.large_mb)
     await clickhouse.close()
     await drop(rig, process, database)
     rss = {"backlog": round(backlog_rss), "half_load": round(half_rss), "large_results": round(large_rss)}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from streams import supervisor as sv
@@ -315,6 +316,30 @@ def test_every_number_is_proved_while_nothing_is_open(sluice: Sluice) -> None:
     assert proof["holds"] and proof["wrong"] == {} and proof["open"] == 0
     assert proof["accepted"] == proof["terminal"] == proof["in_clickhouse"] > 20
     assert f"accepted {proof['accepted']} = terminal" in sluice.run("status", "--proof").stdout
+
+
+def test_a_row_that_was_lost_and_one_that_was_doubled_are_found_and_mended(sluice: Sluice) -> None:
+    until(lambda: sluice.json("reconcile")[-1]["gaps"] == 0)
+    [lost, doubled] = sluice.json(
+        "query", "SELECT kafka_topic, kafka_partition, kafka_offset FROM usage ORDER BY recorded_at LIMIT 2"
+    )
+    [status] = sluice.json("status")
+    clickhouse = next(p["url"] for p in status["parts"] if p["name"] == "clickhouse")
+    at = "kafka_partition = {kafka_partition} AND kafka_offset = {kafka_offset}"
+    for sql in (
+        f"ALTER TABLE sluice.usage DELETE WHERE {at.format(**lost)} SETTINGS mutations_sync = 2",
+        f"INSERT INTO sluice.usage SELECT * FROM sluice.usage WHERE {at.format(**doubled)}",
+    ):
+        httpx.post(clickhouse, content=sql).raise_for_status()
+    said = sluice.run("reconcile", code=1).stdout
+    for row in (lost, doubled):
+        assert f"usage: {row['kafka_topic']}-{row['kafka_partition']} offset {row['kafka_offset']}" in said
+    assert "2 mended" in sluice.run("reconcile", "--repair").stdout
+    assert sluice.json("reconcile", "--from", "1d")[-1]["gaps"] == 0
+    told = "SELECT kind, mended, count() AS n FROM analytics.reconciliations WHERE event = 'finding' GROUP BY ALL"
+    assert {(r["kind"], r["mended"]) for r in sluice.json("query", told)} >= {
+        ("missing", False), ("duplicated", False), ("missing", True), ("duplicated", True),
+    }  # fmt: skip
 
 
 def test_queries_only_read(sluice: Sluice) -> None:

@@ -17,6 +17,8 @@ from streams.services.call.scheduler import Scheduler
 _STARTS_AT_ONCE: Final = 100
 # What nobody wakes us for, a heartbeat or durable outcomes, is looked at again after this.
 _AGAIN_S: Final = 0.1
+# A bench may end earlier than it was told.
+_ASIDE_S: Final = 5.0
 
 
 class Dispatcher:
@@ -86,7 +88,10 @@ class Dispatcher:
             pool = self._deps.targets.pool(item.config, self._model_id)
             place = pool.look(tokens, now, item.failed_at)
             if isinstance(place, Later):
-                return place.seconds
+                if item.task.config_version == self._deps.configs.active()[0]:
+                    return place.seconds
+                self._put_aside(item, place, now_ms)
+                continue
             if isinstance(place, Refused):
                 self._scheduler.pop(now_ms)
                 self._refuse(item, place.error)
@@ -98,3 +103,11 @@ class Dispatcher:
             self._scheduler.pop(now_ms)
             self._start(item, grant)
         return 0
+
+    def _put_aside(self, item: Item, place: Later, now_ms: int) -> None:
+        """A task of an old configuration waits for its deployments beside the queue: they may be gone from the new one,
+        whose tasks must not wait behind it."""
+        self._scheduler.pop(now_ms)
+        wait_s = _ASIDE_S if place.seconds is None else min(place.seconds, _ASIDE_S)
+        item.ready_at = now_ms + max(1, int(wait_s * 1000))
+        self._scheduler.push(item)

@@ -122,7 +122,8 @@ async def test_what_was_left_out_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "problem", [KafkaError("no right to write"), ValueError("a lone surrogate"), LookupError("no such schema")]
+    "problem",
+    [KafkaError("no right to write"), ValueError("a lone surrogate"), LookupError("no such schema")],
 )
 async def test_what_can_t_be_written_ends_the_deltas_and_nothing_else(problem: Exception) -> None:
     topic = Topic()

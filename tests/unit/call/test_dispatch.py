@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from schemas.config import Config
 from schemas.records import Control, ErrorInfo
 from tests.fakes.call_bench import CONFIG
 from tests.fakes.call_runner import RunnerBench
@@ -64,6 +65,26 @@ async def test_a_task_starts_at_a_target_and_not_before_one_is_free(bench: Runne
     assert begun == []
     await asyncio.sleep(0.1)
     assert begun == [0], "without being woken, at the end of the wait of 50 ms"
+
+
+async def test_a_task_of_an_old_configuration_holds_nobody_up(bench: RunnerBench) -> None:
+    """Its deployment may be the one that the new configuration did away with."""
+    begun = bench.note_starts()
+    values = CONFIG.model_dump(mode="json")
+    values["providers"]["p"]["base_url"] = "http://old"
+    old = bench.item(0, config_version="old")
+    old.config = Config.model_validate(values)
+    [target] = bench.deps.targets.pool(old.config, "m").targets
+    target.benches.deployment.put(
+        ErrorInfo(error_class="overloaded", message="m", retry_after_ms=300), bench.deps.clock.monotonic()
+    )
+    bench.queue(old)
+    bench.queue(bench.item(1))
+    bench.runner.wake()
+    await bench.settle()
+    assert begun == [1]
+    await asyncio.sleep(0.4)
+    assert begun == [1, 0]
 
 
 async def test_the_end_of_a_probe_wakes_the_others(bench: RunnerBench) -> None:

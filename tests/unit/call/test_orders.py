@@ -94,7 +94,7 @@ async def fetching() -> tuple[Bench, Item, "asyncio.Task[None]"]:
 
 
 async def test_a_cancel_ends_the_wait_for_content() -> None:
-    bench, item, running = await fetching()
+    bench, _, running = await fetching()
     bench.control.cancel.append(bench.attempts.cancel)
     bench.control._cancel("t", "other")
     for _ in range(2):
@@ -105,7 +105,7 @@ async def test_a_cancel_ends_the_wait_for_content() -> None:
 
 
 async def test_a_rebalance_or_a_drain_ends_the_wait_for_content() -> None:
-    bench, item, running = await fetching()
+    bench, _, running = await fetching()
     bench.owned.alive = False
     await bench.attempts.hand_over()
     async with asyncio.timeout(5):

@@ -143,7 +143,9 @@ def test_a_task_of_an_old_configuration_brings_no_old_limit_back() -> None:
     late = old.model_copy(update={"models": {"n": old.models["m"]}})
     assert isinstance(shared.pool(new, "m").look(1, 0.0), Later)
     pool.ended(next(grant for grant in started if grant.target.key == "key-1"), 1, 1, 0.0)
-    assert isinstance(shared.pool(late, "n").look(1, 0.0), Target), "five at once, also for the old one's task"
+    assert isinstance(shared.pool(late, "n").look(1, 0.0), Target), (
+        "five at once, also for the old one's task"
+    )
 
 
 def test_a_renewed_secret_is_taken_up_by_the_probe(tmp_path: Any) -> None:

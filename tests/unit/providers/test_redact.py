@@ -109,7 +109,9 @@ def test_tokens_may_come_in_a_thread_while_a_text_is_cleaned() -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("told", ["-eyJa" * 12_800, "eyJaaaaaaaa." * 5_400, "sk-" * 21_000, "bearer " * 9_000])
+@pytest.mark.parametrize(
+    "told", ["-eyJa" * 12_800, "eyJaaaaaaaa." * 5_400, "sk-" * 21_000, "bearer " * 9_000]
+)
 def test_no_text_takes_long(told: str) -> None:
     """As much as is read of an error: it may hold what a tenant wrote."""
     redactor = Redactor()

@@ -1,5 +1,7 @@
 """The parser of server-sent events."""
 
+import time
+
 import pytest
 
 from processors.providers.sse import SseParser, TooLong
@@ -38,6 +40,25 @@ def test_an_event_without_end_is_bounded(pieces: list[bytes]) -> None:
     parser = SseParser(most=50)
     with pytest.raises(TooLong, match="longer than 50 bytes"):
         feed(parser, *pieces)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_a_stream_may_be_split_anywhere(end: bytes, size: int) -> None:
+    parser = SseParser()
+    stream = end.join(
+        [b"data: first", b"data:", b"data: " + b"x" * 50, b": no", b"", b"data: last", b"", b""]
+    )
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert feed(parser, *pieces) + parser.close() == [b"first\n\n" + b"x" * 50, b"last"]
+
+
+def test_a_long_line_in_many_pieces_takes_no_longer_than_in_few() -> None:
+    parser, began = SseParser(), time.process_time()
+    events = feed(parser, b"data: ", *[b"x" * 1400] * 5000, b"\n\n")
+    assert len(events[0]) == 7_000_000 and time.process_time() - began < 1.0
+    with pytest.raises(TooLong):
+        feed(parser, b"data: ", *[b"x" * 1400] * 6000)
 
 
 @pytest.mark.parametrize(

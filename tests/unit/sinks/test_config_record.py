@@ -1,5 +1,7 @@
 """Records of the configuration's topic: what a row tells, and that no secret gets into it."""
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 
@@ -79,3 +81,9 @@ def test_its_row() -> None:
         "content_matches": True,
     }
     assert {k: row[k] for k in wanted} == wanted
+
+
+@pytest.mark.parametrize("depth", [300, 600, 950])
+def test_a_deep_configuration_is_read_or_invalid(depth: int) -> None:
+    with suppress(Invalid):
+        assert read(b"v", b"[" * depth + b"]" * depth).event == "published"

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from sinks.ledger import Intent, Range, State
-from sinks.reconcile.bounds import Asked, Edges, landed_to, plan
+from sinks.reconcile.bounds import Asked, Edges, forgotten, landed_to, plan
 from sinks.reconcile.deleted import breaks
 from sinks.reconcile.excuses import EXPIRED, LETTER, NEW_TABLE, Excuses, Missing
 from sinks.reconcile.findings import MEANINGS, Checked, Finding, Kind, runs
 from sinks.reconcile.fullest import FULLEST
 from sinks.reconcile.pace import Pace
 from sinks.reconcile.reasons import LetterRow
-from sinks.reconcile.repair import ranges_of
-from sinks.reconcile.seals import Seal, cover, joined, together
+from sinks.reconcile.repair import in_groups, ranges_of
+from sinks.reconcile.seals import Seal, cover, covered, joined, together
 from sinks.rows import EVENT_OF_TOPIC, rows_of
 from sinks.tables import TABLES
 from tests.fakes import sink_events as events
@@ -150,6 +150,19 @@ def test_seals_cover_without_overlaps_and_the_longest_counts() -> None:
     assert [(s.start, s.end) for s in found] == [(0, 5), (5, 9), (9, 12)]
 
 
+def test_seals_that_overlap_leave_nothing_unsealed_that_one_of_them_covers() -> None:
+    """When Kafka has deleted records, a later run's seal begins within an earlier one's."""
+    found = cover([seal(0, 100), seal(50, 150), seal(150, 200)], below=180)
+    assert [(s.start, s.end) for s in found] == [(0, 100), (50, 150), (150, 200)]
+    assert covered(found, 20, 180) == 160
+    assert covered([seal(0, 5), seal(9, 12)], 2, 20) == 6
+
+
+def test_gaps_that_kafka_has_deleted_are_not_forgotten() -> None:
+    assert forgotten([(0, 10), (20, 40), (50, 60)], first=30) == ((0, 10), (20, 30))
+    assert forgotten([(20, 40)], first=20) == ()
+
+
 def test_adjacent_seals_add_up() -> None:
     runs_of = list(joined([seal(0, 5, 2, 2**64 - 1), seal(5, 9, 3, 7), seal(10, 12)]))
     assert [len(run) for run in runs_of] == [2, 1]
@@ -168,6 +181,17 @@ def test_a_broken_chain_tells_how_many_are_missing_and_a_chain_begun_anew_is_non
 def test_ranges_hold_the_offsets_and_are_few() -> None:
     assert ranges_of(AT, [9, 5, 6, 9]) == (Range(*AT, 5, 7), Range(*AT, 9, 10))
     assert ranges_of(AT, range(0, 1000, 2)) == (Range(*AT, 0, 999),)
+
+
+def test_an_intent_of_a_repair_names_what_it_inserts_and_nothing_between() -> None:
+    scattered = [made(table, offset) for offset in range(0, 400, 4) for table in ("results", "bodies")]
+    groups = list(in_groups([*reversed(scattered), made("usage", 401), made("usage", 402)]))
+    ranges = [ranges_of(AT, (m.offset for m in group)) for group in groups]
+    assert [len(some) for some in ranges] == [50, 50, 1]
+    assert {o for some in ranges for r in some for o in range(r.start, r.end)} == {
+        *range(0, 400, 4), 401, 402
+    }  # fmt: skip
+    assert sum(map(len, groups)) == 202 and list(in_groups([])) == []
 
 
 async def test_work_takes_its_share_of_the_time() -> None:
