@@ -3,6 +3,7 @@
 What was erased on order isn't among them: its row stays, without its texts.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -52,7 +53,11 @@ Tail = Callable[[], Awaitable[Iterable[LetterRow]]]
 
 
 class Excuses:
-    """Asks what explains missing rows. `made_at` (ms) is when each table was made, `now` (ms) the present."""
+    """Asks what explains missing rows. `made_at` (ms) is when each table was made.
+
+    `now` (ms) is the database's time when this is made; `clock` (s) tells how much later it has become: what expires
+    while a comparison goes on is no gap, and must not be put in again.
+    """
 
     def __init__(
         self,
@@ -60,11 +65,13 @@ class Excuses:
         tail: Tail,
         made_at: Mapping[str, int],
         now: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._known = known
         self._tail = tail
         self._made_at = made_at
-        self._now = now
+        self._now = now - clock() * 1000
+        self._clock = clock
         self._waiting: dict[str, list[LetterRow]] | None = None
 
     async def letters(self, at: Partition, offsets: Collection[int]) -> dict[int, list[LetterRow]]:
@@ -105,7 +112,7 @@ class Excuses:
         stamp: int = m.row[-1]
         at = landed.get(m.offset)
         days = retention_days(m.table, m.row)
-        if days and (at or stamp) + days * _DAY_MS <= self._now:
+        if days and (at or stamp) + days * _DAY_MS <= self._now + self._clock() * 1000:
             return EXPIRED
         return NEW_TABLE if at is not None and at < self._made_at.get(m.table, 0) else None
 

@@ -81,7 +81,7 @@ async def turn(rig: Rig, side: str, number: int, rows: int) -> tuple[Turn, Proce
         process = rig.bare(database, *(["--codec"] if side == "bare_codec" else []))
     try:
         await landed(clickhouse, rows, process)
-        made = Turn(await rate(clickhouse), process.cpu_s() * 1e6 / rows)
+        made = Turn(await rate(clickhouse), process.cpu_us_per_row(rows))
     finally:
         await clickhouse.close()
     print(f"{side} {number}: {made.rows_per_s:,.0f} rows/s, {made.cpu_us_per_row:.1f} us of its CPU a row")

@@ -55,11 +55,12 @@ def requests(codec: Codec, first: int, count: int, text: str = ANSWER) -> Iterat
 
 @dataclass
 class Process:
-    """A process under measurement; memory in MiB."""
+    """A process under measurement; memory in MiB. `began` is its CPU seconds and its rows when the first were seen."""
 
     process: subprocess.Popen[bytes]
     web_port: int = 0
     peak_rss_mb: float = 0
+    began: tuple[float, int] | None = None
 
     def sample(self) -> float:
         """Note the memory now, and return it."""
@@ -71,6 +72,11 @@ class Process:
         """User and system seconds so far."""
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
+
+    def cpu_us_per_row(self, rows: int) -> float:
+        """What it took for each of its first `rows` rows, its start left out."""
+        assert self.began is not None
+        return (self.cpu_s() - self.began[0]) * 1e6 / (rows - self.began[1])
 
     def end(self) -> None:
         """SIGTERM, and wait."""
@@ -139,12 +145,13 @@ class Rig:
     async def publish(self, encoded: Iterable[Encoded], per_s: float | None = None) -> int:
         """Publish, as fast as may be or so many records a second; returns the bytes of their values."""
         producer, size, began = self.producer(), 0, time.monotonic()
+        together = max(1, min(50, int(per_s / 50))) if per_s else 50
         # A publisher without transactions: route's outputs come in transactions, which cost the reader nothing.
         for number, (topic, value) in enumerate(encoded):
             producer.produce(topic, value, partition=self.published % self.partitions)
             size += len(value)
             self.published += 1
-            if number % 50 == 49:
+            if number % together == 0:
                 producer.poll(0)
                 ahead = began + number / per_s - time.monotonic() if per_s else 0.0
                 await asyncio.sleep(max(0.0, ahead))
@@ -212,6 +219,8 @@ async def landed(clickhouse: ClickHouse, rows: int, process: Process, within_s: 
         if time.monotonic() > deadline:
             raise TimeoutError(f"{there} of {rows} rows in {clickhouse.access.database} after {within_s} s")
         process.sample()
+        if there and process.began is None:
+            process.began = process.cpu_s(), there
         await asyncio.sleep(0.25)
 
 

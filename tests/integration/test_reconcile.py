@@ -194,7 +194,8 @@ async def test_what_differs_is_recorded_and_the_next_run_looks_there_again_and_a
     await schedule.tell()
     assert metrics.RECONCILE_GAPS.labels("missing")._value.get() == 1
     assert (await run(sink, repair=True)).gaps == 0
-    assert (await schedule.look()).records == 0  # type: ignore[union-attr]
+    for _ in range(2):  # where a run finds nothing new, the next one knows still how far it was
+        assert (await schedule.look()).records == 0  # type: ignore[union-attr]
     assert metrics.RECONCILE_GAPS.labels("any")._value.get() == 0
 
 
@@ -228,6 +229,10 @@ async def test_a_sink_at_work_causes_no_alarm_and_one_that_stands_still_does(
 
     publishing = asyncio.create_task(publish())
     reports = [await run(sink) for _ in range(3)]
+    for _ in range(20):  # until the sink, which may be slow here, has gone on meanwhile
+        if reports[0].records < reports[-1].records:
+            break
+        reports.append(await run(sink))
 
     async def compared() -> bool:
         return bool(await scheduled(sink))
@@ -235,7 +240,7 @@ async def test_a_sink_at_work_causes_no_alarm_and_one_that_stands_still_does(
     await until_async(compared, 60, "a run on schedule")
     enough.set()
     published = await publishing
-    assert [report.findings for report in reports] == [[]] * 3 and set(await scheduled(sink)) == {0}
+    assert [report.findings for report in reports] == [[]] * len(reports) and set(await scheduled(sink)) == {0}
     assert reports[0].records < reports[-1].records
     await settled(sink)
     worker.terminate()

@@ -11,8 +11,8 @@ HELD = ("h", "acme", "", "", "ann", "a case", 1_000)
 
 
 class Client:
-    """A database of which every row matches whatever is asked; `holds` are in force, until the orders are read where they
-    are `released_meanwhile`."""
+    """A database of which every row matches whatever is asked; `holds` are in force, but where they are
+    `released_meanwhile` only until the orders are read."""
 
     def __init__(self, holds: Sequence[Any], released_meanwhile: bool = False) -> None:
         self.access = SimpleNamespace(database="sluice")

@@ -126,6 +126,21 @@ async def test_a_text_whose_days_are_over_is_no_gap() -> None:
     assert await why(made("dead_letters", retention_days=3), Rows(Contents())) is None
 
 
+async def test_a_text_whose_days_end_during_a_long_comparison_is_no_gap() -> None:
+    seconds = 0.0
+
+    async def waiting() -> Iterable[LetterRow]:
+        return []
+
+    landed = Contents(tables={"results": [made("results").row]})
+    rows = Rows(landed, landed=7 * DAY + 60_000)
+    excuses = Excuses(rows, waiting, {}, now=10 * DAY, clock=lambda: seconds)
+    text = made("bodies", retention_days=3)
+    assert await excuses.why(AT, [text], ["results"]) == {}
+    seconds = 60.0
+    assert await excuses.why(AT, [text], ["results"]) == {("bodies", 5): EXPIRED}
+
+
 async def test_a_text_under_a_legal_hold_does_not_expire() -> None:
     landed = Contents(tables={"results": [made("results").row]})
     assert await why(made("bodies", retention_days=3, held=True), Rows(landed, landed=1)) is None
@@ -171,6 +186,7 @@ def test_adjacent_seals_add_up() -> None:
 
 def test_a_broken_chain_tells_how_many_are_missing_and_a_chain_begun_anew_is_none() -> None:
     assert list(breaks((9, 4), [(10, 5), (12, 6), (13, 9), (14, 10)])) == [(13, 9, 2)]
+    assert list(breaks(None, [(10, 5), (11, 7)])) == [(11, 7, 1)]
     assert list(breaks(None, [(10, 5), (11, 1), (12, 2)])) == []
     assert list(breaks(None, [(10, 5), (11, 5), (12, 6)])) == []
 

@@ -107,3 +107,34 @@ async def test_missing_texts_are_held_by_the_megabyte_not_by_number() -> None:
     )
     await PartitionCheck(tools, Checked(AT, 0, 5)).run([(0, 5)])
     assert judged == [2, 2, 1]
+
+
+class Digests:
+    """A database of which every range of a table holds a row."""
+
+    async def digests(self, table: str, ranges: Sequence[Range]) -> dict[Range, tuple[int, int]]:
+        return dict.fromkeys(ranges, (1, 1))
+
+
+def run_of(first: int, dirty: tuple[tuple[int, int], ...] = ()) -> tuple[Run, Checked]:
+    sources = Sources("", {}, "", Digests(), None, "w", lambda r: r)  # type: ignore[arg-type]
+    run = Run(sources, Wanted(), State(), "run")
+    run._edges, run._dirty = {AT: Edges(first, 99)}, {AT: dirty}
+    checked = Checked(AT, 0, 50, clean=[(0, 50)])
+    run.report.checked.append(checked)
+    return run, checked
+
+
+async def test_what_a_new_table_lacks_is_not_sealed_as_right() -> None:
+    """A repair fills it in later, and a seal of before would be called changed then."""
+    run, _ = run_of(0)
+    run.report.findings.append(Finding(Kind.NEW_TABLE, "decisions", *AT, 3, 9, 7))
+    seals = await run._seals({AT[0]: ["audit", "bodies", "decisions"]})
+    assert {s.table for s in seals} == {"audit"}
+
+
+async def test_a_gap_that_nobody_mended_is_told_when_kafka_deletes_its_records() -> None:
+    run, checked = run_of(30, dirty=((10, 40),))
+    run._forgotten(checked)
+    [lost] = run.report.findings
+    assert (lost.kind, lost.first, lost.last, checked.gaps, run.report.gaps) == (Kind.LOST, 10, 29, 1, 1)
