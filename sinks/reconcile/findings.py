@@ -38,7 +38,7 @@ MEANINGS: Final = {
     Kind.STRAY: "a row whose offset holds no committed record, or none that makes such a row",
     Kind.LATE: "records that should have landed by now: the sink is behind",
     Kind.RECREATED: "the ledger is ahead of the topic: the topic was made anew, or has lost records",
-    Kind.LOST: "Kafka deleted the records before they had landed",
+    Kind.LOST: "Kafka deleted the records before they had landed, or before a gap among them was mended",
     Kind.CHANGED: "rows of a range that agreed with Kafka once aren't the same any more, and Kafka has deleted it",
     Kind.CHAIN: "a number of the audit chain is missing, and Kafka has deleted where it was",
     Kind.NO_RESULT: "accepted, its deadline and grace are over, and there is no terminal result",

@@ -79,33 +79,21 @@ async def reconcile(
 
     Raises a StoreError, KafkaError, TopicMissing or ReadStalled where it can't be done now.
     """
-    database = Database(setup.clickhouse, setup.patience)
     # First of all: what has landed by now is compared, and nothing else.
     reading = await setup.patience.persist(ClickHouseStore(setup.clickhouse).latest, "read the ledger")
     state = reading.last.state if reading.last else State()
-    sources = Sources(
-        brokers=setup.brokers,
-        events=setup.events,
-        letters=setup.letters,
-        database=database,
-        book=Book(setup.clickhouse, setup.patience),
-        worker=setup.worker,
-        decode=decoder(setup.codec, setup.events),
-    )
+    sources = _sources(setup)
+    database = sources.database
     run = Run(sources, wanted, state, run_id or uuid.uuid4().hex)
     await run.prepare()
     tables = await database.tables_of(setup.events)
     excuses = Excuses(
-        database,
-        lambda: waiting_letters(sources, state),
-        await database.made_at(),
-        reading.now,
+        database, lambda: waiting_letters(sources, state), await database.made_at(), reading.now
     )
     kept = Kept(setup.clickhouse)
     await setup.patience.persist(kept.refresh, "read the erasures")
     mapper = Mapper(sources.decode, kept)
     async with _repairer(setup, database, mapper, excuses, tables, repair) as repairer:
-        clock = asyncio.get_running_loop().time
 
         async def tools() -> Tools:
             return Tools(
@@ -114,7 +102,7 @@ async def reconcile(
                 mapper=mapper,
                 excuses=excuses,
                 repairer=repairer,
-                pace=Pace(share, clock),
+                pace=Pace(share, asyncio.get_running_loop().time),
                 tables=tables,
                 fullest={topic: FULLEST.get(event, ()) for topic, event in setup.events.items()},
                 compacted=run.compacted,
@@ -125,6 +113,18 @@ async def reconcile(
     if repair:  # an erasure ordered meanwhile must not be undone by what was put in again
         await setup.patience.persist(Erasures(setup.clickhouse).apply, "erase")
     return report
+
+
+def _sources(setup: Setup) -> Sources:
+    return Sources(
+        brokers=setup.brokers,
+        events=setup.events,
+        letters=setup.letters,
+        database=Database(setup.clickhouse, setup.patience),
+        book=Book(setup.clickhouse, setup.patience),
+        worker=setup.worker,
+        decode=decoder(setup.codec, setup.events),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -144,22 +144,9 @@ async def _repairer(
         bootstrap_servers=setup.brokers, enable_idempotence=True, acks="all", max_request_size=_PRODUCER_BYTES
     )
     await producer.start()
-
-    async def send(key: bytes, value: bytes) -> None:
-        await producer.send_and_wait(setup.letters, value, key=key)
-
-    def encode(letter: DeadLetter) -> bytes:
-        return setup.codec.encode(letter, setup.letters)
-
-    unread = DaysOfUnread(setup.brokers)
-
-    async def days(letter: DeadLetter) -> int | None:
-        told = days_told(letter, setup.events[letter.source_topic], setup.codec.decode)
-        return told if told is not None else await unread()
-
     parts = Parts(
         store=ClickHouseStore(setup.clickhouse, REPAIRS),
-        dead_letters=KafkaDeadLetters(send, encode, days),
+        dead_letters=_letters(setup, producer),
         metrics=setup.metrics,
         patience=setup.patience,
         clock=asyncio.get_running_loop().time,
@@ -173,6 +160,23 @@ async def _repairer(
         yield repairer
     finally:
         await producer.stop()
+
+
+def _letters(setup: Setup, producer: AIOKafkaProducer) -> KafkaDeadLetters:
+    """Where a repair publishes dead letters that never were."""
+    unread = DaysOfUnread(setup.brokers)
+
+    async def send(key: bytes, value: bytes) -> None:
+        await producer.send_and_wait(setup.letters, value, key=key)
+
+    def encode(letter: DeadLetter) -> bytes:
+        return setup.codec.encode(letter, setup.letters)
+
+    async def days(letter: DeadLetter) -> int | None:
+        told = days_told(letter, setup.events[letter.source_topic], setup.codec.decode)
+        return told if told is not None else await unread()
+
+    return KafkaDeadLetters(send, encode, days)
 
 
 class Schedule:
