@@ -15,22 +15,23 @@ class Limits:
     """When a chunk is due.
 
     After its first record has waited `linger` seconds; or, where `busy_rows` have come by then, `busy_linger`
-    seconds; or, where `flood_rows` have come by then, `flood_linger` seconds: what a chunk costs the store hardly
-    depends on its rows, so the busier it is the more of them share that. At once at `rows` rows or `size` bytes.
+    seconds; or, where `flood_rows` have come by then, so long that it is in after `flood_s` seconds, by what the last
+    chunks took to be written: what a chunk costs the store hardly depends on its rows, so the busier it is the more
+    of them share that. At once at `rows` rows or `size` bytes.
     """
 
     linger: float = 0.4
     busy_linger: float = 1.0
     busy_rows: int = 500
-    flood_linger: float = 1.8
+    flood_s: float = 1.5
     flood_rows: int = 4_500
     rows: int = 20_000
     size: int = 8 * 1024 * 1024
 
-    def linger_of(self, rows: int) -> float:
-        """How long a chunk that has come to `rows` rows waits."""
+    def linger_of(self, rows: int, writing_s: float) -> float:
+        """How long a chunk that has come to `rows` rows waits, where writing takes `writing_s`."""
         if rows >= self.flood_rows:
-            return self.flood_linger
+            return max(self.busy_linger, self.flood_s - writing_s)
         return self.busy_linger if rows >= self.busy_rows else self.linger
 
 
@@ -59,6 +60,7 @@ class Gatherer:
         self._clock = clock
         self._parts: dict[Partition, _Gathered] = {}
         self._since: float | None = None
+        self._writing_s = 0.0
         self.rows = 0
         self.size = 0
 
@@ -121,7 +123,12 @@ class Gatherer:
             return None
         if self.full:
             return 0.0
-        return max(0.0, self._since + self._limits.linger_of(self.rows) - self._clock())
+        return max(0.0, self._since + self._limits.linger_of(self.rows, self._writing_s) - self._clock())
+
+    def wrote(self, seconds: float) -> None:
+        """A chunk took so long to be written. A slower one counts at once, faster ones little by little."""
+        slower = seconds > self._writing_s
+        self._writing_s += (seconds - self._writing_s) * (1.0 if slower else 0.2)
 
     def take(self) -> Chunk | None:
         """Everything gathered, as one chunk; gathering goes on from its end. None when there are no records."""

@@ -265,12 +265,14 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._consumer.seek(tp, self._landed[at])
 
     async def _write(self, chunk: Chunk) -> None:
+        began = self._parts.clock()
         try:
             await self._writer.write(chunk)
         except Lost as lost:
             log.warning("another worker has gone on: %s", lost)
             self._gatherer.close(r.at for r in chunk.ranges)
             return
+        self._gatherer.wrote(self._parts.clock() - began)
         if chunk.mapped.oldest is not None:
             self._parts.metrics.freshness(self._wall() - chunk.mapped.oldest / 1000)
         ends = {r.at: r.end for r in chunk.ranges}

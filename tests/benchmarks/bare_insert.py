@@ -36,7 +36,7 @@ from tests.benchmarks.sink_rig import TOPICS
 
 Blocks = dict[str, list[Row]]
 Decode = Callable[[Any], Any]
-_LINGER_S = Limits().flood_linger
+_LINGER_S = Limits().flood_s
 _ROWS = Limits().rows
 
 

@@ -50,13 +50,22 @@ def test_a_busy_chunk_lingers_longer() -> None:
     assert g.due_in() == 0
 
 
-def test_in_a_flood_a_chunk_lingers_longest() -> None:
+def test_in_a_flood_a_chunk_lingers_so_long_that_it_is_in_by_its_time() -> None:
     clock = Clock()
-    g = gatherer(clock, linger=0.5, busy_linger=1, busy_rows=2, flood_linger=3, flood_rows=4)
+    g = gatherer(clock, linger=0.5, busy_linger=1, busy_rows=2, flood_s=3, flood_rows=4)
     g.add(A, mapped(5, 6, 7), 8)
     assert g.due_in() == 1
     g.add(A, mapped(8), 9)
     assert g.due_in() == 3
+    g.wrote(0.5)
+    assert g.due_in() == 2.5
+    g.wrote(0.5)
+    assert g.due_in() == 2.5
+    g.wrote(600)  # an outage
+    assert g.due_in() == 1
+    for _ in range(60):
+        g.wrote(0.5)
+    assert round(g.due_in() or 0, 2) == 2.5
     clock.now += 3
     assert g.due_in() == 0
 
