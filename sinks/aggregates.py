@@ -41,9 +41,8 @@ class RebuildFailed(Exception):
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was made: `sums` rows in the place of `rows`, `size` bytes beside the table's `table_size`."""
+    """What was made: in `parts` parts `sums` sums of `rows` rows, `size` bytes of the table's `table_size`."""
 
-    partitions: int
     parts: int
     rows: int
     sums: int
@@ -54,13 +53,13 @@ class Rebuilt:
 async def rebuild(
     clickhouse: ClickHouse,
     aggregate: Aggregate,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[int], None] = lambda _: None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Rebuilt:
-    """Define the view as this version does, and make its sums anew, one partition after the other.
+    """Define the view as this version does, and make its sums anew.
 
-    `tell` is called with each partition that is done. Can be interrupted and run again. Raises RebuildFailed and
-    StoreError.
+    `tell` is called with the number of parts that are still to be done. May be interrupted, and run again. Raises
+    RebuildFailed and StoreError.
     """
     access = clickhouse.access
     names = {"database": access.database, "table": aggregate.table, "projection": aggregate.projection}
@@ -69,24 +68,22 @@ async def rebuild(
         raise RebuildFailed(
             f"{aggregate.table} is on a cluster: clear and materialize its projections there by hand"
         )
+    databases = {"database": access.database, "analytics": access.analytics}
     for statement in definitions(aggregate):
-        await clickhouse.command(
-            filled(statement, {"database": access.database, "analytics": access.analytics})
-        )
-    partitions = [row[0] for row in await clickhouse.query(query("partitions"), of_table)]
-    for partition in partitions:
-        for step in ("clear_sums", "make_sums"):
-            await clickhouse.command(query(step, **names), {"partition": partition})
-            await _finished(clickhouse, aggregate, of_table, sleep)
-        tell(partition)
+        await clickhouse.command(filled(statement, databases))
+    waiting = _Waiting(clickhouse, aggregate, of_table, sleep)
+    await clickhouse.command(query("clear_sums", **names))
+    await waiting.until_done(lambda _: None)
+    await clickhouse.command(query("make_sums", **names))
+    await waiting.until_done(tell)
     of_sums = {**of_table, "projection_name": aggregate.projection}
-    [(parts, rows, table_size)] = await clickhouse.query(query("parts"), of_table)
-    [(summed, sums, size)] = await clickhouse.query(query("parts_with_sums"), of_sums)
     if lacking := await clickhouse.query(query("parts_without_sums"), of_sums):
         raise RebuildFailed(
             f"{len(lacking)} parts of {aggregate.table} have no sums: {lacking[0][0]}; run it again"
         )
-    return Rebuilt(len(partitions), min(parts, summed), rows, sums, size, table_size)
+    [(parts, rows, table_size)] = await clickhouse.query(query("parts"), of_table)
+    [(_, sums, size)] = await clickhouse.query(query("parts_with_sums"), of_sums)
+    return Rebuilt(parts, rows, sums, size, table_size)
 
 
 def definitions(aggregate: Aggregate) -> Iterator[str]:
@@ -101,20 +98,29 @@ def definitions(aggregate: Aggregate) -> Iterator[str]:
     yield from (s for s in statements[last:] if s.startswith(f"ALTER TABLE {view}\n"))
 
 
-async def _finished(
-    clickhouse: ClickHouse,
-    aggregate: Aggregate,
-    of_table: dict[str, str],
-    sleep: Callable[[float], Awaitable[None]],
-) -> None:
-    """Return when no mutation of the projection is under way: it may take longer than a request may."""
-    parameters = {**of_table, "command": f"PROJECTION {aggregate.projection}"}
-    while True:
-        [(left, reason)] = await clickhouse.query(query("mutations_left"), parameters)
-        if reason:
-            raise RebuildFailed(
-                f"ClickHouse can't make the sums of {aggregate.table}, and goes on trying: {reason}"
-            )
-        if not left:
-            return
-        await sleep(_POLL_S)
+@dataclass(frozen=True)
+class _Waiting:
+    """Waits for mutations of a projection, which may take longer than a request may."""
+
+    clickhouse: ClickHouse
+    aggregate: Aggregate
+    of_table: dict[str, str]
+    sleep: Callable[[float], Awaitable[None]]
+
+    async def until_done(self, tell: Callable[[int], None]) -> None:
+        """Return when none is under way. Raises RebuildFailed where one fails."""
+        parameters = {**self.of_table, "command": f"PROJECTION {self.aggregate.projection}"}
+        before = -1
+        while True:
+            [(left, parts, reason)] = await self.clickhouse.query(query("mutations_left"), parameters)
+            if reason:
+                table = self.aggregate.table
+                raise RebuildFailed(
+                    f"ClickHouse can't make the sums of {table}, and goes on trying: {reason}"
+                )
+            if not left:
+                return
+            if parts != before:
+                tell(parts)
+            before = parts
+            await self.sleep(_POLL_S)

@@ -350,19 +350,14 @@ SELECT toUInt32(value) FROM system.merge_tree_settings WHERE name = 'old_parts_l
 -- name: engine_of
 SELECT engine FROM system.tables WHERE database = {database_name:String} AND name = {table_name:String}
 
--- name: partitions
-SELECT DISTINCT partition FROM system.parts
-WHERE active AND database = {database_name:String} AND table = {table_name:String} ORDER BY partition
-
 -- name: clear_sums
-ALTER TABLE {database}.{table} CLEAR PROJECTION {projection} IN PARTITION {partition:String} SETTINGS mutations_sync = 0
+ALTER TABLE {database}.{table} CLEAR PROJECTION {projection} SETTINGS mutations_sync = 0
 
 -- name: make_sums
-ALTER TABLE {database}.{table} MATERIALIZE PROJECTION {projection} IN PARTITION {partition:String}
-SETTINGS mutations_sync = 0
+ALTER TABLE {database}.{table} MATERIALIZE PROJECTION {projection} SETTINGS mutations_sync = 0
 
 -- name: mutations_left
-SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
+SELECT count(), sum(parts_to_do), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
 WHERE NOT is_done AND database = {database_name:String} AND table = {table_name:String}
   AND position(command, {command:String}) > 0
 

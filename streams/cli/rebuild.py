@@ -17,12 +17,11 @@ async def rebuild_view(view: str, as_json: bool) -> None:
     async with managing(where(), f"{view} can't be made anew") as clickhouse:
         try:
             done = await rebuild(
-                clickhouse, aggregate, lambda partition: output.note(f"partition {partition} is done")
+                clickhouse, aggregate, lambda parts: output.note(f"{parts} parts to be done")
             )
         except RebuildFailed as error:
-            raise Failure(
-                str(error), "until then queries read the rows: answers are right, and take longer"
-            ) from error
+            hint = "until then queries read the rows: answers are right, and take longer"
+            raise Failure(str(error), hint) from error
     seconds = time.monotonic() - began
     if as_json:
         output.emit({"view": view, "table": aggregate.table, "seconds": round(seconds, 3), **vars(done)})
@@ -31,4 +30,4 @@ async def rebuild_view(view: str, as_json: bool) -> None:
         f"{view}: {done.rows} rows of {aggregate.table} in {done.sums} sums, {seconds:.1f} s", output.GOOD
     )
     share = f", {done.size / done.table_size:.0%} of the table" if done.table_size else ""
-    output.say(f"  {done.partitions} partitions, {done.parts} parts, {output.size(done.size)}{share}")
+    output.say(f"  {done.parts} parts, {output.size(done.size)}{share}")

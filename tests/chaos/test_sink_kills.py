@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.chaos.scale import scaled
-from tests.chaos.sink_rig import Load, check_every_table, some_landed
+from tests.chaos.sink_rig import EVENTS, Load, check_every_table, some_landed
 from tests.conftest import Admin
 from tests.integration.sink_harness import PARTITIONS, TABLES_OF_TOPIC, Engine, Harness
 from tests.integration.tcp_proxy import Fate, Proxy
@@ -90,7 +90,7 @@ async def test_kills_in_mid_insert_lose_and_double_nothing(
                     assert worker.wait() == -signal.SIGKILL
                     worker = start(number + 1)
                 assert worker.poll() is None, "a worker outlives its ClickHouse"
-        await sink.settle(load.requests * 5)
+        await sink.settle(load.requests * EVENTS)
         await check_every_table(sink, load.requests)
         assert worker.poll() is None
         print(f"{kills} kills in mid-insert, by table: {dict(killer.tables)}; {load.requests} requests")

@@ -12,12 +12,12 @@ import pytest
 from streams.cli.sink_health import sink_health
 from streams.local.ports import choose as choose_port
 from tests.chaos.scale import scaled
-from tests.chaos.sink_rig import Load, SmallDisk, check_every_table, some_landed
+from tests.chaos.sink_rig import EVENTS, Load, SmallDisk, check_every_table, some_landed
 from tests.conftest import Admin
 from tests.integration.sink_harness import PARTITIONS, TABLES_OF_TOPIC, Engine, Harness, until_async
 
 FULL_LOAD = 650
-"""Requests a second, five events each: what the pipeline sustains."""
+"""Requests a second, six events each: what the pipeline sustains."""
 MOST_RSS = 300 << 20
 
 
@@ -32,8 +32,11 @@ class Outage:
         self.most_rss = self.most_waiting = 0
 
     async def start(self) -> None:
+        """The worker comes first, and waits for its ClickHouse."""
+        # So often that a reconciliation meets the outage, too.
+        often = {"SLUICE_RECONCILE_EVERY_S": "4", "SLUICE_RECONCILE_FRESH_S": "2"}
+        self.worker = self.sink.start(SLUICE_WEB_PORT=str(self.port), **often)
         await asyncio.to_thread(self.engine.start)
-        self.worker = self.sink.start(SLUICE_WEB_PORT=str(self.port))
 
     async def paused(self) -> bool:
         return (await sink_health(self.port)).paused
@@ -57,7 +60,7 @@ async def test_an_outage_at_full_load(
     """Ten minutes at full size. One that stands still answers late: requests time out, leases end."""
     engine = Engine(tmp_path / "engine")
     outage = await prepare(admin, kafka_brokers, topic_prefix, tmp_path, engine)
-    seconds = scaled(600, 12) if how == "down" else scaled(150, 8)
+    seconds = scaled(600, 8) if how == "down" else scaled(150, 4)
     try:
         async with Load(outage.sink, FULL_LOAD).running() as load:
             await some_landed(outage.sink, 1_000)
@@ -68,13 +71,13 @@ async def test_an_outage_at_full_load(
                 engine.signal(signal.SIGSTOP)
             before = load.requests
             await outage.watch(seconds)
-            published = (load.requests - before) * 5
+            published = (load.requests - before) * EVENTS
             if how == "down":
                 await asyncio.to_thread(engine.start)
             else:
                 engine.signal(signal.SIGCONT)
         began = time.monotonic()
-        await outage.sink.settle(load.requests * 5, seconds=600)
+        await outage.sink.settle(load.requests * EVENTS, seconds=600)
         took = time.monotonic() - began
         await check_every_table(outage.sink, load.requests)
         assert outage.most_waiting > 0.5 * published, "the lag stands still while nothing is read"
@@ -109,7 +112,7 @@ async def test_a_disk_that_is_full_under_load(
                 await until_async(outage.paused, 60, "the worker tells that it waits")
                 await outage.watch(scaled(20, 3))
                 await engine.free(outage.sink)
-        await outage.sink.settle(load.requests * 5)
+        await outage.sink.settle(load.requests * EVENTS)
         await check_every_table(outage.sink, load.requests)
         assert not await outage.paused()
         print(f"{'a tmpfs' if engine.mounts else 'the engine own limit'}; {load.requests} requests")

@@ -117,37 +117,42 @@ class Nothing:
     async def publish(self, letters: object) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("setting", "code"),
-    [
-        pytest.param("min_free_disk_bytes_to_perform_insert", "243", id="disk full"),
-        pytest.param("parts_to_throw_insert", "252", id="too many parts"),
-    ],
-)
-async def test_a_clickhouse_that_refuses_inserts_is_waited_for_and_that_is_told(
-    sink: Harness, setting: str, code: str
-) -> None:
+REFUSING = {
+    "243": ("min_free_disk_bytes_to_perform_insert", 1 << 60),  # NOT_ENOUGH_SPACE
+    "252": ("parts_to_throw_insert", 1),  # TOO_MANY_PARTS
+}
+
+
+async def test_a_clickhouse_that_refuses_inserts_is_waited_for_and_that_is_told(sink: Harness) -> None:
+    """A disk that is full, and merges that don't keep up."""
     port = choose_port()
     worker = sink.start(SLUICE_WEB_PORT=str(port))
     await sink.publish(mixed(10))
     await sink.settle(50)
-    usage = f"{sink.access.database}.usage"
-    value = 1 if code == "252" else 1 << 60
-    await sink.clickhouse.command(f"ALTER TABLE {usage} MODIFY SETTING {setting} = {value}")
-    await sink.publish(mixed(30, first=10))
-
-    async def waits() -> bool:
-        health = await sink_health(port)
-        return health.paused and any(
-            w == "insert into usage" and c == code and n > 3 for w, c, n in health.failing
-        )
-
-    await until_async(waits, 60, "the worker tells that it waits, and for what")
-    assert f"its error {code}" in str(await sink_health(port))
-    assert worker.poll() is None
-    assert await sink.scalar("SELECT count() FROM {db}.usage") == 10
-    await sink.clickhouse.command(f"ALTER TABLE {usage} RESET SETTING {setting}")
-    await sink.settle(200)
-    assert await sink.check() == 200
+    count, usage = 10, f"{sink.access.database}.usage"
+    for code, (setting, value) in REFUSING.items():
+        await sink.clickhouse.command(f"ALTER TABLE {usage} MODIFY SETTING {setting} = {value}")
+        await sink.publish(mixed(30, first=count))
+        health = await refused(port, code)
+        assert health.paused and f"insert into usage failed {health.failing[0][2]} times" in str(health)
+        assert worker.poll() is None
+        assert await sink.scalar("SELECT count() FROM {db}.usage") == count
+        await sink.clickhouse.command(f"ALTER TABLE {usage} RESET SETTING {setting}")
+        count += 30
+        await sink.settle(count * 5)
+    assert await sink.check() == count * 5
     assert (await told(port)).failing == ()
     assert await sink.scalar("SELECT count() FROM {db}.dead_letters") == 0
+
+
+async def refused(port: int, code: str) -> SinkHealth:
+    """What the worker says once it has tried some inserts in vain, because of `code`."""
+    health = await sink_health(port)
+
+    async def tried() -> bool:
+        nonlocal health
+        health = await sink_health(port)
+        return any(w == "insert into usage" and c == code and n > 2 for w, c, n in health.failing)
+
+    await until_async(tried, 60, f"the worker tells of error {code}")
+    return health

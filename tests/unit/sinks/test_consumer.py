@@ -144,7 +144,7 @@ async def test_ten_minutes_without_its_store_it_holds_little_asks_seldom_tells_a
         nonlocal passed
         passed += seconds
         topics.ends[FIRST] += int(seconds * per_s) if passed < outage_s else 0
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(seconds / 500)
 
     patience = Patience(told, sleep=sleep)
     consumer = worker(topics, contents, Usage(), told, gate, patience, lambda: loop.time() + passed)
@@ -153,12 +153,13 @@ async def test_ten_minutes_without_its_store_it_holds_little_asks_seldom_tells_a
         while passed < outage_s and not running.done():
             await asyncio.sleep(0.001)
         held = topics.polled - len(contents.tables["usage"])
-        end = topics.ends[FIRST]
+        lag, end = told.longest_lag, topics.ends[FIRST]
         while len(contents.tables["usage"]) < topics.ends[FIRST] and not running.done():
             await asyncio.sleep(0.001)
     stop.set()
     await running
     assert held * size <= 2.1 * LIMIT, "one chunk under way, one gathered"
     assert asked <= outage_s / 2.5 + 20
-    assert told.longest_lag > 0.9 * end - 50 and told.pauses[0] and not told.pauses[-1]
+    assert lag > 0.5 * end, "what waits grows while nothing is read, and that is told"
+    assert told.pauses[0] and not told.pauses[-1]
     assert sorted(row[-2] for row in contents.tables["usage"]) == list(range(topics.ends[FIRST]))
