@@ -148,7 +148,7 @@ class Worker:
             return self._ended(str(error).splitlines()[0])
         self._started_at, self._alive_seen = self.now(), None
         self._probe_at = self.now() + self.policy.probe_every_s
-        self._set(state="running", next_start_at=None)
+        self._set(state="running")
         self.state.pid, self.state.started = self._process.pid, self._process.started
         return True
 
@@ -166,7 +166,7 @@ class Worker:
         policy = self.policy
         self._backoff_s = min(max(self._backoff_s * 2, policy.first_backoff_s), policy.most_backoff_s)
         self._start_at = self.now() + self._backoff_s
-        self._set(state="restarting", next_start_at=_wall_ms() + int(self._backoff_s * 1000))
+        self._set(state="restarting", starts_in_ms=int(self._backoff_s * 1000))
         return True
 
     def _probe(self) -> bool:
@@ -179,15 +179,16 @@ class Worker:
             return self._ended(f"/livez failed for {self.policy.hung_s:.0f} s: ended")
         return False
 
-    def _set(self, *, state: str, next_start_at: int | None) -> None:
-        self.state.state, self.state.next_start_at, self.state.since = state, next_start_at, _wall_ms()
+    def _set(self, *, state: str, starts_in_ms: int | None = None) -> None:
+        self.state.state, self.state.since = state, _wall_ms()
+        self.state.next_start_at = None if starts_in_ms is None else self.state.since + starts_in_ms
 
     def stop(self, term_s: float) -> bool:
         """End the process. False when it had to be killed."""
         orderly = process.stop(self._process, term_s=term_s) if self._process is not None else True
         self._process = None
         self.state.pid = self.state.started = None
-        self._set(state="stopped", next_start_at=None)
+        self._set(state="stopped")
         return orderly
 
 
