@@ -161,14 +161,19 @@ async def test_garbage_on_inner_topics_stops_nobody(pipeline: Pipeline, prefix: 
     await still_serves(pipeline, prefix)
 
 
+async def given(pipeline: Pipeline, content: bytes, key: bytes) -> None:
+    """Publish to llm.config what may be no configuration: the sink makes a dead letter of it where it can't be read."""
+    sent = await pipeline.producer.send_and_wait(names.CONFIG, content, key=key)
+    pipeline.expected_letters.add(letter_id(sent))
+
+
 async def test_a_wrong_configuration_never_replaces_a_right_one(pipeline: Pipeline, prefix: str) -> None:
     right = pipeline.config.content_hash()
     unsound = pipeline.config.to_json().replace(b'"fast"', b'"Not A Model Id"')
     for name, content in {"broken": b"{not json", "unsound": unsound, "absent": None, "odd": b"\xff"}.items():
         if content is not None:
-            await pipeline.producer.send_and_wait(names.CONFIG, content, key=f"{prefix}-{name}".encode())
-        pointer = b"\xff\xfe" if name == "odd" else f"{prefix}-{name}".encode()
-        await pipeline.producer.send_and_wait(names.CONFIG, pointer, key=b"active")
+            await given(pipeline, content, f"{prefix}-{name}".encode())
+        await given(pipeline, b"\xff\xfe" if name == "odd" else f"{prefix}-{name}".encode(), b"active")
         await still_serves(pipeline, f"{prefix}-{name}")
     # A worker that starts now reads all of that, and starts with the last right one.
     await pipeline.fleet.drain(pipeline.fleet.workers["classify", 0])

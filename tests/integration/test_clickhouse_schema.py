@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sinks.aggregates import AGGREGATES
 from sinks.clickhouse import Access, ClickHouse
 from sinks.clickhouse_store import ClickHouseStore
 from sinks.cluster import LOCAL, Cluster
@@ -209,7 +210,8 @@ async def test_a_tenants_user_sees_its_rows_alone_through_tables_and_views(
 
     everyone = [f"tenant-{n}" for n in range(7)]
     filled = ["requests", "results", "usage", "audit", "attempts", "decisions", "feedback", "bodies"]
-    for source in [f"{database}.{table}" for database in ("sluice", "analytics") for table in filled]:
+    sums = [f"analytics.{view}" for view in AGGREGATES]
+    for source in [*sums, *(f"{database}.{table}" for database in ("sluice", "analytics") for table in filled)]:
         assert await tenants_seen("ann", source) == ["tenant-1"], source
         assert await tenants_seen("bob", source) == ["tenant-2", "tenant-3"], source
         assert await tenants_seen("eve", source) == everyone, source
