@@ -6,12 +6,14 @@
 -- query that groups and filters by what they are keyed by, and the rows for any other. Materialized views drifted from
 -- their table with each insert that a kill had interrupted between the two (docs/decisions.md).
 -- Tenants come first in their keys too: what is asked of one tenant reads little of them.
--- Latencies lie in the sums by day only: in those by minute they would double the cost of an insert, and save little.
+-- Latencies lie in the sums by day only: in those by minute they would double what these cost an insert, and save little.
+-- CPU of an insert of 650 rows of usage: 21 ms without sums, 25 with those by day, 31 with both. On disk 6 % and 10 % of
+-- a table of 10M rows in three months.
 
 -- Rows may be deleted by ALTER TABLE ... DELETE, which makes the sums of their parts anew. DELETE FROM is refused, as it
 -- is by default (lightweight_mutation_projection_mode): with 'rebuild', a later UPDATE summed the deleted rows up again.
 
--- Of 10M rows 99.9 % hold 0 in both: some 70 kB each. Only attempts that were settled as unknown are ever replaced.
+-- Of 10M rows 99.9 % hold 0 in both: 0.2 MB each. Only attempts that were settled as unknown are ever replaced.
 ALTER TABLE {database}.usage
     ADD COLUMN IF NOT EXISTS experiment_arm LowCardinality(String) DEFAULT metadata['experiment_arm']
         COMMENT 'Arm of the experiment: the entry experiment_arm of the metadata; empty where there is none.' CODEC(ZSTD(1)) AFTER experiment_key,
