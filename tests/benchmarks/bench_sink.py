@@ -64,16 +64,18 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Turn:
-    """One backlog brought in by one side."""
+    """One backlog brought in by one side; the engine's CPU is from the start of the side's process on."""
 
     rows_per_s: float
     cpu_us_per_row: float
+    engine_us_per_row: float
 
 
 async def turn(rig: Rig, side: str, number: int, rows: int) -> tuple[Turn, Process]:
     """Bring the backlog into a new database; the process runs on."""
     database = f"bench_{side}_{number}"
     clickhouse = rig.clickhouse(database)
+    engine = rig.engine_cpu_s()
     if side == "sink":
         process = rig.sink(database)
     else:
@@ -81,10 +83,12 @@ async def turn(rig: Rig, side: str, number: int, rows: int) -> tuple[Turn, Proce
         process = rig.bare(database, *(["--codec"] if side == "bare_codec" else []))
     try:
         await landed(clickhouse, rows, process)
-        made = Turn(await rate(clickhouse), process.cpu_us_per_row(rows))
+        engine_us = (rig.engine_cpu_s() - engine) * 1e6 / rows
+        made = Turn(await rate(clickhouse), process.cpu_us_per_row(rows), engine_us)
     finally:
         await clickhouse.close()
-    print(f"{side} {number}: {made.rows_per_s:,.0f} rows/s, {made.cpu_us_per_row:.1f} us of its CPU a row")
+    cpu = f"{made.cpu_us_per_row:.1f} us of its CPU a row, {made.engine_us_per_row:.1f} of the engine's"
+    print(f"{side} {number}: {made.rows_per_s:,.0f} rows/s, {cpu}", flush=True)
     return made, process
 
 
@@ -119,6 +123,7 @@ async def rates(rig: Rig, sizes: Sizes) -> tuple[dict[str, Any], Process, str]:
         "rows_per_s_by_turn": {side: [round(t.rows_per_s) for t in turns] for side, turns in made.items()},
         "bytes_per_s": best["sink"] * size / rows,
         "cpu_us_per_row": cpu,
+        "engine_us_per_row": {side: min(t.engine_us_per_row for t in turns) for side, turns in made.items()},
         "rows_per_chunk_busy": await rows_per_chunk(process),
     }
     return figures, process, f"bench_sink_{sizes.turns - 1}"

@@ -195,6 +195,11 @@ class Rig:
         """Send the engine a signal."""
         psutil.Process(self.engine_pid()).send_signal(number)
 
+    def engine_cpu_s(self) -> float:
+        """The engine's user and system seconds so far, merges included."""
+        times = psutil.Process(self.engine_pid()).cpu_times()
+        return float(times.user + times.system)
+
     def close(self) -> None:
         """End every process and the stack."""
         for process in self.processes:
