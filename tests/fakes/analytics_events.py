@@ -10,19 +10,14 @@ import msgspec
 
 from schemas import names
 from schemas.records import (
-    Attempt,
     AuditEvent,
     DeadLetter,
     Feedback,
-    Problem,
-    ResultEvent,
-    Timings,
-    Usage,
-    UsageEvent,
 )
 from sinks.config_record import ConfigRecord
 from sinks.rows import rows_of
 from sinks.store import Row
+from tests.fakes import analytics_records as records
 from tests.fakes.analytics_world import TENANTS, Asked, Call, World, ms
 
 LOST_SEQUENCE: Final = 20
@@ -90,7 +85,7 @@ def _published(world: World) -> Iterator[Published]:
         yield from ((*where, event) for *where, event in _of_request(asked))
     for number, (asked, kind) in enumerate(notices_of(world)):
         at = asked.accepted_at + 60_000
-        yield names.RESULTS, partition_of(asked.tenant), at, _notice(asked, kind, number, at)
+        yield names.RESULTS, partition_of(asked.tenant), at, records.notice(asked, kind, number, at)
     for asked, score, label in feedback_of(world):
         at = asked.ended_at + 3_600_000
         told = Feedback(request_id=asked.request_id, tenant=asked.tenant, at=at, score=score, label=label)
@@ -102,7 +97,7 @@ def _published(world: World) -> Iterator[Published]:
     for actor, action, times in PAUSES:
         for n in range(times):
             at = ms(date(2026, 11, 5 + n), len(actor + action))
-            yield names.AUDIT, 1, at, _audit(None, action, at, actor, f"{actor}-{n}", model="chat")
+            yield names.AUDIT, 1, at, records.audit(None, action, at, actor, f"{actor}-{n}", model="chat")
 
 
 def _letters() -> Iterator[Published]:
@@ -138,175 +133,46 @@ def _of_request(a: Asked) -> Iterator[Published]:
         "worst_case_cost": a.calls[0].worst if a.calls else None,
         "problems": [{"code": code, "message": "mend it"} for code in a.problems],
     }
-    accepted = _audit(a, "accepted", a.accepted_at, details=details, model=a.first_model or None)
+    accepted = records.audit(a, "accepted", a.accepted_at, details=details, model=a.first_model or None)
     yield names.AUDIT, partition, a.accepted_at, accepted
     for call in a.calls:
-        if call.number > 1:
-            details = {"why": "next candidate", "worst_case_cost": call.worst}
-            reason = a.calls[call.number - 2].error_class
-            retried = _audit(
-                a,
-                "retried",
-                call.issued_at,
-                attempt=call.number,
-                model=call.model,
-                reason=reason,
-                details=details,
-            )
-            yield names.AUDIT, partition, call.issued_at, retried
-        yield names.ATTEMPTS, partition, call.started_at or 0, _journal(a, call, "started")
-        if call.ended_at is not None:
-            yield names.ATTEMPTS, partition, call.ended_at, _journal(a, call, "done")
-        yield names.USAGE, partition, call.settled_at, _usage(a, call, corrects=False)
-        if call.correction is not None:
-            yield (
-                names.USAGE,
-                partition,
-                call.correction.settled_at,
-                _usage(a, call.correction, corrects=True),
-            )
+        yield from _of_call(a, call, partition)
     if a.handed_over:
         at = a.ended_at + 5
-        open_call = _journal(a, None, "started", at), _journal(a, None, "handed_over", at + 9)
+        open_call = records.journal(a, None, "started", at), records.journal(a, None, "handed_over", at + 9)
         for n, entry in enumerate(open_call):
             yield names.ATTEMPTS, partition, at + n, entry
     if a.status:
-        yield names.RESULTS, partition, a.ended_at, _result(a)
+        yield names.RESULTS, partition, a.ended_at, records.result(a)
         told = {"message": a.words} if a.words else None
-        end = _audit(
+        end = records.audit(
             a, "finalised", a.ended_at, a.actor, status=a.status, reason=a.error_class or None, details=told
         )
         yield names.AUDIT, partition, a.ended_at, end
 
 
-def _audit(
-    a: Asked | None, action: str, at: int, actor: str = "route", mark: str = "", **more: Any
-) -> AuditEvent:
-    details = more.pop("details", None)
-    about = {} if a is None else {**_echo(a), "accepted_at": a.accepted_at, "data_classes": a.data_classes}
-    return AuditEvent(
-        event_id=f"audit-{action}-{mark}-{about.get('request_id')}-{at}",
-        action=action,
-        actor=actor,
-        at=at,
-        config_version=a.config if a else CONFIGS[0][0],
-        sequence=0,
-        previous_hash=bytes(32),
-        details=msgspec.json.encode(details).decode() if details else "{}",
-        **({"tenant": ""} | about | more),
-    )
-
-
-def _echo(a: Asked) -> dict[str, Any]:
-    return {
-        "tenant": a.tenant,
-        "request_id": a.request_id,
-        "application": a.application,
-        "user": a.user,
-        "lane": a.lane,
-        "task_type": a.task_type,
-        "metadata": {"experiment_arm": a.arm, "team": "x"} if a.arm else {"team": "x"},
-    }
-
-
-def _journal(a: Asked, call: Call | None, phase: str, at: int = 0) -> Attempt:
-    number = call.number if call else len(a.calls) + 1
-    time = at or (call and (call.started_at if phase == "started" else call.ended_at)) or 0
-    return Attempt(
-        phase=phase,
-        attempt_id=f"at-{a.request_id}-{number}-{a.accepted_at}",
-        request_id=a.request_id,
-        tenant=a.tenant,
-        attempt=number,
-        try_=1,
-        model=call.model if call else a.first_model,
-        call_topic="llm.calls.chat.standard",
-        call_partition=0,
-        call_offset=1,
-        at=time,
-        must_end_by=a.accepted_at + 600_000,
-        worker="call-1",
-    )
-
-
-def _timings(a: Asked, c: Call) -> Timings:
-    return Timings(
-        accepted_at=a.accepted_at,
-        issued_at=c.issued_at,
-        started_at=c.started_at,
-        first_token_at=c.first_token_at,
-        completed_at=c.ended_at,
-    )
-
-
-def _counts(c: Call) -> Usage:
-    return Usage(
-        input_uncached=c.uncached,
-        cache_read=c.cache_read,
-        cache_write=c.cache_write,
-        output=c.output,
-        reasoning=c.reasoning,
-        estimated=c.estimated,
-    )
-
-
-def _usage(a: Asked, c: Call, *, corrects: bool) -> UsageEvent:
-    event_id = (
-        f"usage-{a.tenant}-{a.request_id}-{c.number}"  # the same again where the request's id is used again
-    )
-    return UsageEvent(
-        event_id=event_id + "-1" if corrects else event_id,
-        corrects=event_id if corrects else None,
-        attempt=c.number,
-        attempt_id=f"at-{a.request_id}-{c.number}-{a.accepted_at}",
-        tries=1,
-        status=c.status,
-        model=c.model,
-        config_version=a.config,
-        accepted_at=a.accepted_at,
-        recorded_at=c.settled_at,
-        usage=_counts(c),
-        cost=c.cost,
-        provider=c.provider,
-        deployment=f"{c.provider}-1",
-        error_class=c.error_class or None,
-        timings=_timings(a, c),
-        **_echo(a),
-    )
-
-
-def _result(a: Asked) -> ResultEvent:
-    last = a.calls[-1] if a.calls else None
-    told: dict[str, Any] = (
-        {} if last is None else {"usage": _counts(last), "cost": last.cost, "timings": _timings(a, last)}
-    )
-    return ResultEvent(
-        event_id=f"result-{a.request_id}-{a.accepted_at}",
-        kind="terminal",
-        status=a.status,
-        config_version=a.config,
-        accepted_at=a.accepted_at,
-        completed_at=a.ended_at,
-        error_class=a.error_class or None,
-        problems=[Problem(code=code, message="mend it") for code in a.problems],
-        text="an answer" if a.status == "succeeded" else None,
-        model=(last.model if last else a.first_model) or None,
-        provider=last.provider if last else None,
-        attempts=len(a.calls),
-        **told,
-        **_echo(a),
-    )
-
-
-def _notice(a: Asked, kind: str, number: int, at: int) -> ResultEvent:
-    echo = _echo(a) | {"request_id": f"again-{number}"}
-    return ResultEvent(
-        event_id=f"notice-{number}",
-        kind=kind,
-        status=kind,
-        config_version=a.config,
-        accepted_at=at,
-        completed_at=at,
-        original_request_id=a.request_id,
-        **{k: v for k, v in echo.items() if k not in ("lane", "task_type")},
-    )
+def _of_call(a: Asked, call: Call, partition: int) -> Iterator[Published]:
+    if call.number > 1:
+        details = {"why": "next candidate", "worst_case_cost": call.worst}
+        reason = a.calls[call.number - 2].error_class
+        retried = records.audit(
+            a,
+            "retried",
+            call.issued_at,
+            attempt=call.number,
+            model=call.model,
+            reason=reason,
+            details=details,
+        )
+        yield names.AUDIT, partition, call.issued_at, retried
+    yield names.ATTEMPTS, partition, call.started_at or 0, records.journal(a, call, "started")
+    if call.ended_at is not None:
+        yield names.ATTEMPTS, partition, call.ended_at, records.journal(a, call, "done")
+    yield names.USAGE, partition, call.settled_at, records.usage(a, call, corrects=False)
+    if call.correction is not None:
+        yield (
+            names.USAGE,
+            partition,
+            call.correction.settled_at,
+            records.usage(a, call.correction, corrects=True),
+        )

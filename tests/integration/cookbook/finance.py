@@ -54,9 +54,9 @@ def _(world: World) -> Rows:
 
 @answers("Which share of the calls has no price?")
 def _(world: World) -> Rows:
-    models = grouped((c for _, c in world.calls), lambda c: c.model)
-    unpriced = {m: sum(c.cost is None for c in v) for m, v in models.items()}
-    return [(m, len(v), unpriced[m], share(unpriced[m], len(v))) for m, v in models.items()]
+    models = grouped(world.calls, lambda p: p[1].model)
+    unpriced = {m: sum(c.cost is None for _, c in v) for m, v in models.items()}
+    return [(m, len(v), unpriced[m], share(unpriced[m], len(v)), cost(v)) for m, v in models.items()]
 
 
 @answers("How much of the cost is an estimate?")
