@@ -36,8 +36,11 @@ def bundled() -> Mapping[str, Any]:
 
 
 @cache
-def self_contained(name: str) -> dict[str, Any]:
-    """The bundled schema `name` with every referenced record written out where it is first used."""
+def self_contained(name: str) -> Mapping[str, Any]:
+    """The bundled schema `name` with every referenced record written out where it is first used.
+
+    All callers share it: copy it before you change anything in it.
+    """
     result = inline(bundled()[name], bundled())
     assert isinstance(result, dict)
     return result

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -78,7 +78,7 @@ class Registry:
         """One version of a subject, None where unknown."""
         return await self._json("GET", f"/subjects/{quote(subject, safe='')}/versions/{version}")
 
-    async def register(self, subject: str, schema: dict[str, Any]) -> int:
+    async def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Register a schema (again) and return its id. Raises IncompatibleSchema where it is refused."""
         path = f"/subjects/{quote(subject, safe='')}/versions"
         answer = await self._json("POST", path, {"schema": json.dumps(schema)})
@@ -87,7 +87,7 @@ class Registry:
             raise RegistryUnreachable(problem)
         return int(answer["id"])
 
-    async def lookup(self, subject: str, schema: dict[str, Any]) -> int | None:
+    async def lookup(self, subject: str, schema: Mapping[str, Any]) -> int | None:
         """The id of exactly this schema under `subject`, None where it isn't registered."""
         path = f"/subjects/{quote(subject, safe='')}"
         answer = await self._json("POST", path, {"schema": json.dumps(schema)})

@@ -194,9 +194,27 @@ class Harness:
             expected = Counter(at for at in on_kafka[topic] if not missing(at))
             found = await self.in_clickhouse(*tables)
             lost, doubled = expected - found, found - (expected if still_there else Counter(set(found)))
-            assert not lost and not doubled, f"{topic}: lost {lost}, doubled {doubled}"
+            assert not lost and not doubled, (
+                f"{topic}: of {len(on_kafka[topic])} events lost {_some(lost)}, doubled {_some(doubled)}; "
+                f"dead letters: {await self._letters()}"
+            )
             total += found.total()
         return total
+
+
+    async def _letters(self) -> list[Any]:
+        """How many dead letters there are of each kind, and what the first of a kind says."""
+        return list(
+            await self.clickhouse.query(
+                "SELECT source_topic, reason, count(), any(message) "
+                f"FROM {self.access.database}.dead_letters GROUP BY 1, 2"
+            )
+        )
+
+
+def _some(at: Counter[Coordinates]) -> str:
+    """What fits a failure's message."""
+    return f"{at.total()} {[*at][:5]}"
 
 
 class Engine:

@@ -1,5 +1,6 @@
 """What nobody should send, sent to the sink: it lands as it is or as a dead letter, and stops nobody."""
 
+import copy
 import json
 import math
 from collections.abc import AsyncIterator
@@ -148,7 +149,7 @@ async def test_what_no_row_can_hold_is_a_dead_letter_with_its_bytes(
 async def test_events_of_a_newer_producer_land_and_those_that_no_older_can_read_are_kept(
     sink: Harness, out: AIOKafkaProducer, registry_url: str
 ) -> None:
-    newer = definitions.self_contained("sluice.UsageEvent")
+    newer = copy.deepcopy(dict(definitions.self_contained("sluice.UsageEvent")))
     newer["fields"] = [
         {
             "name": "shard",
@@ -158,7 +159,7 @@ async def test_events_of_a_newer_producer_land_and_those_that_no_older_can_read_
         *newer["fields"][::-1],
         {"name": "carbon", "type": ["null", "double", {"type": "array", "items": "string"}], "default": None},
     ]
-    beyond = json.loads(json.dumps(newer))
+    beyond = copy.deepcopy(newer)
     for each in beyond["fields"]:
         if each["name"] == "lane":
             each["type"] = ["null", "string", {"type": "enum", "name": "Lane", "symbols": ["orbit"]}]
