@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.partition import partition_of
+from streams import consumer_stop  # noqa: F401  (stops quietly)
 
 Record: TypeAlias = ConsumerRecord
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas.config import Config
 from schemas.names import CONFIG
+from streams import consumer_stop  # noqa: F401  (stops quietly)
 
 log = logging.getLogger(__name__)
 _ACTIVE = b"active"

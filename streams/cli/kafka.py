@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.partition import partition_of
+from streams import consumer_stop  # noqa: F401  (stops quietly)
 from streams.cli.failure import Unreachable
 
 MAX_RECORD_BYTES = 6 << 20

@@ -5,7 +5,10 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams import group_offsets  # noqa: F401  (makes committed() tell the truth)
+from streams import (
+    consumer_stop,  # noqa: F401  (stops quietly)
+    group_offsets,  # noqa: F401  (makes committed() tell the truth)
+)
 from streams.outbox.contract import Inbound
 
 MOST_READ_BYTES: Final = 4 << 20

@@ -54,7 +54,10 @@ def now_ms() -> int:
 
 def make_config(provider_url: str, **changes: Any) -> Config:
     """Two models of the mock provider (one with patience for slow calls) and a dummy one; twelve tenants."""
-    mock = {"provider": "mock", "vendor_model": "v", "price": {"input": 1, "output": 2}, "limits": {"concurrency": 600}}
+    mock = {
+        "provider": "mock", "vendor_model": "v", "price": {"input": 1, "output": 2}, "limits": {"concurrency": 600},
+        "context_window": 2_000_000,
+    }  # fmt: skip
     patient = {"first_token_s": 40, "idle_s": 40, "total_s": 60}
     values: dict[str, Any] = {
         "defaults": {"deadline_s": 120, "grace_s": 5, "max_attempts": 8},
