@@ -45,6 +45,7 @@ def test_large_in_bounded_pieces(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "packed"),
     [("gzip", gzip.compress(b"a") + gzip.compress(b"b")), ("xz", lzma.compress(b"ab")), ("bz2", bz2.compress(b"ab"))],
+    ids=["gzip", "xz", "bz2"],
 )
 def test_further_encodings_and_members(encoding: str, packed: bytes) -> None:
     assert unpack(encoding, cut(packed, 3)) == b"ab"
