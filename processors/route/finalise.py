@@ -37,19 +37,7 @@ def finalise(
         _tell_outcome(result, outcome, record)
     draft.result(result)
     record.status = FINAL
-    details: dict[str, object] = {"message": message} if message else {}
-    if outcome is not None and outcome.dropped:
-        details["dropped"] = outcome.dropped
-    draft.audit_request(
-        "finalised",
-        record,
-        attempt=outcome.attempt if outcome else record.attempt or None,
-        model=outcome.model if outcome else None,
-        status=status,
-        reason=error_class,
-        actor=actor,
-        details=details,
-    )
+    _audit_end(draft, record, status, error_class, message, outcome, actor)
     draft.keep(key, record)
 
 
@@ -66,3 +54,27 @@ def _tell_outcome(result: ResultEvent, outcome: Outcome, record: OpenRequest) ->
         result.output = outcome.output
         texts = [part.text for part in outcome.output if part.type == "text" and part.text is not None]
         result.text = "".join(texts) if texts else None
+
+
+def _audit_end(
+    draft: Draft,
+    record: OpenRequest,
+    status: str,
+    error_class: str | None,
+    message: str | None,
+    outcome: Outcome | None,
+    actor: str,
+) -> None:
+    details: dict[str, object] = {"message": message} if message else {}
+    if outcome is not None and outcome.dropped:
+        details["dropped"] = outcome.dropped
+    draft.audit_request(
+        "finalised",
+        record,
+        attempt=outcome.attempt if outcome else record.attempt or None,
+        model=outcome.model if outcome else None,
+        status=status,
+        reason=error_class,
+        actor=actor,
+        details=details,
+    )

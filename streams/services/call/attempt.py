@@ -15,13 +15,14 @@ from processors.providers.content import has_references
 from processors.providers.content_hosts import ContentFailure
 from processors.providers.pool import Grant, Pool
 from processors.providers.watch import CallStopped
-from schemas.records import Attempt, CallTask, ErrorInfo, Outcome
+from schemas.records import CallTask, ErrorInfo, Outcome
 from schemas.signals import Invalid
 from streams.crash import crash_point
 from streams.services.call import outcomes, retries
+from streams.services.call.content_wait import ContentWait
 from streams.services.call.deps import CallDeps
 from streams.services.call.heartbeat import HeartbeatWatch
-from streams.services.call.item import Item
+from streams.services.call.item import Item, attempt_record
 from streams.services.call.journal import RecordTooLarge
 from streams.services.call.meters import meters
 from streams.services.call.orders import order_of
@@ -47,7 +48,7 @@ class Attempts:
         self._deps, self._limiter, self._heartbeat = deps, limiter, heartbeat
         self._requeue, self._wake = requeue, wake
         self.running: set[Item] = set()
-        self._fetches: dict[Item, asyncio.Timeout] = {}
+        self._content = ContentWait(deps)
 
     async def run(self, item: Item, grant: Grant) -> None:
         """One try, for which the limiter has given a slot and the pool its leave."""
@@ -98,7 +99,7 @@ class Attempts:
         for item in self.running:
             if item.watch is not None and item.task.request_id == request_id and item.task.tenant == tenant:
                 item.watch.stop("cancelled")
-        self._stop_fetches(lambda task: task.request_id == request_id and task.tenant == tenant)
+        self._content.give_up(lambda task: task.request_id == request_id and task.tenant == tenant)
 
     def drop_all(self) -> None:
         """Drop every running stream: the time to drain is over."""
@@ -111,7 +112,7 @@ class Attempts:
 
         Content that is still being fetched is given up: it would be for calls that the next owner makes.
         """
-        self._stop_fetches(lambda _: True)
+        self._content.give_up(lambda _: True)
         await asyncio.gather(*(self._journal(item, "handed_over") for item in self.running))
 
     def early_end(self, item: Item, now: int) -> Outcome | None:
@@ -141,22 +142,13 @@ class Attempts:
 
     async def _with_content(self, item: Item, grant: Grant) -> Outcome | None:
         """The outcome of the try, for which content by reference is fetched first. See `_try`."""
-        task, deps = item.task, self._deps
-        if not has_references(task):
-            return await self._try(item, grant, task)
-        passes = item.config.providers[grant.target.deployment.provider].content_urls == "pass"
-        within_s = (task.deadline_at - deps.clock.now_ms()) / 1000
+        if not has_references(item.task):
+            return await self._try(item, grant, item.task)
         async with AsyncExitStack() as held:
             try:
-                async with asyncio.timeout(within_s) as self._fetches[item]:
-                    fetched = deps.fetcher.fetched(task, item.config.content, within_s, passes)
-                    task = await held.enter_async_context(fetched)
+                task = await self._content.fetched(item, grant, held)
             except ContentFailure as problem:
                 return self._without_content(item, problem)
-            except TimeoutError:
-                return self._without_content(item, ContentFailure("it wasn't there in time", True))
-            finally:
-                self._fetches.pop(item, None)
             return await self._try(item, grant, task)
 
     def _without_content(self, item: Item, problem: ContentFailure) -> Outcome | None:
@@ -167,11 +159,6 @@ class Attempts:
         return early or outcomes.refused(
             item, problem.error_class, str(problem), now, retriable=problem.retriable
         )
-
-    def _stop_fetches(self, wanted: Callable[[CallTask], bool]) -> None:
-        for item, fetch in self._fetches.items():
-            if wanted(item.task) and not fetch.expired():
-                fetch.reschedule(asyncio.get_running_loop().time())
 
     async def _try(self, item: Item, grant: Grant, task: CallTask) -> Outcome | None:
         """The outcome of the try; None where the item waits for its next one, or has another owner now."""
@@ -293,22 +280,5 @@ class Attempts:
         return None
 
     async def _journal(self, item: Item, phase: str) -> None:
-        owned, task, target = item.owned, item.task, item.target
-        record = Attempt(
-            phase=phase,
-            attempt_id=task.attempt_id,
-            request_id=task.request_id,
-            tenant=task.tenant,
-            attempt=task.attempt,
-            try_=item.tries,
-            model=task.model,
-            call_topic=owned.tp.topic,
-            call_partition=owned.tp.partition,
-            call_offset=item.offset,
-            at=self._deps.clock.now_ms(),
-            must_end_by=item.must_end_by,
-            worker=self._deps.worker,
-            deployment=target.deployment.id if target else None,
-            key_name=target.key if target else None,
-        )
-        await self._deps.journal.write(record, owned.journal_partition)
+        record = attempt_record(item, phase, self._deps.clock.now_ms(), self._deps.worker)
+        await self._deps.journal.write(record, item.owned.journal_partition)

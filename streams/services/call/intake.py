@@ -5,7 +5,6 @@ from typing import Any, assert_never
 
 from aiokafka import ConsumerRecord
 
-from processors.providers.failures import failure
 from schemas.config import Config
 from schemas.records import CallTask
 from schemas.registry import UnknownSchemaId
@@ -86,15 +85,12 @@ class Intake:
     def _queue(self, item: Item) -> None:
         if item.task.model not in item.config.models:
             message = f"configuration {item.task.config_version} has no model {item.task.model!r}"
-            self._refuse(item, "no_such_model", message)
+            now = self._deps.clock.now_ms()
+            outcome = outcomes.refused(item, "no_such_model", message, now, retriable=True)
+            self._spawn(self._attempts.finish(item, outcome))
             return
         item.ready_at = item.task.not_before or 0
         self._scheduler.push(item)
-
-    def _refuse(self, item: Item, error_class: str, message: str) -> None:
-        problem = failure(error_class, message, maybe_paid=False)
-        outcome = outcomes.failed(item, problem, self._deps.clock.now_ms())
-        self._spawn(self._attempts.finish(item, outcome))
 
     async def _task(self, record: "ConsumerRecord[bytes, bytes]") -> CallTask:
         try:

@@ -8,7 +8,7 @@ from processors.providers.pool import Target
 from processors.providers.watch import Watch
 from schemas.config import Config
 from schemas.names import Lane
-from schemas.records import CallTask, ErrorInfo
+from schemas.records import Attempt, CallTask, ErrorInfo
 from streams.services.call.takeover import Evidence
 from streams.services.call.watermark import Watermark
 
@@ -54,3 +54,25 @@ class Item:
     dropped: tuple[str, ...] = ()
     last_error: ErrorInfo | None = None
     watch: Watch | None = None
+
+
+def attempt_record(item: Item, phase: str, now_ms: int, worker: str) -> Attempt:
+    """What the journal is told of the item's latest try."""
+    owned, task, target = item.owned, item.task, item.target
+    return Attempt(
+        phase=phase,
+        attempt_id=task.attempt_id,
+        request_id=task.request_id,
+        tenant=task.tenant,
+        attempt=task.attempt,
+        try_=item.tries,
+        model=task.model,
+        call_topic=owned.tp.topic,
+        call_partition=owned.tp.partition,
+        call_offset=item.offset,
+        at=now_ms,
+        must_end_by=item.must_end_by,
+        worker=worker,
+        deployment=target.deployment.id if target else None,
+        key_name=target.key if target else None,
+    )

@@ -1,53 +1,24 @@
-"""The schema registry (Confluent's HTTP API) and the store of every schema that this process knows."""
+"""The store of every schema that this process knows, and how events written with each are read."""
 
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
-import httpx
 import msgspec
 from fastavro.types import Schema
 
-from schemas import definitions, names
+from schemas import definitions
 from schemas.records import type_names
+from schemas.registry.client import Registry
+from schemas.registry.subjects import SUBJECTS
 from schemas.signals import Invalid
 
-COMPATIBILITY: Final = "FULL_TRANSITIVE"
 _REMEMBER_MISSING_S: Final = 30.0
 _MISSING_MAX: Final = 10_000
 _MAX_REFERENCES: Final = 100
-
-TOPIC_RECORDS: Final[dict[str, str]] = {
-    names.REQUESTS: "sluice.RequestEvent",
-    names.RESULTS: "sluice.ResultEvent",
-    names.USAGE: "sluice.UsageEvent",
-    names.AUDIT: "sluice.AuditEvent",
-    names.FEEDBACK: "sluice.Feedback",
-    names.CONTROL: "sluice.Control",
-    names.DEAD_LETTERS: "sluice.DeadLetter",
-    names.ATTEMPTS: "sluice.Attempt",
-}
-"""The record of each topic that holds one kind of record."""
-
-_BY_RECORD_NAME: Final = (
-    "sluice.ClassifiedRequest", "sluice.Outcome", "sluice.Control", "sluice.CallTask", "sluice.DeltaEvent"
-)  # fmt: skip
-SUBJECTS: Final[dict[str, str]] = {f"{topic}-value": record for topic, record in TOPIC_RECORDS.items()} | {
-    record: record for record in _BY_RECORD_NAME
-}
-"""Every subject and the record registered under it."""
-
-
-class RegistryUnreachable(Exception):
-    """The registry didn't answer, or answered that it can't serve now."""
-
-
-class IncompatibleSchema(Exception):
-    """The registry refuses a schema because readers or writers of an earlier one would break."""
 
 
 class UnknownSchemaId(Exception):
@@ -56,77 +27,6 @@ class UnknownSchemaId(Exception):
     def __init__(self, schema_id: int) -> None:
         super().__init__(f"schema id {schema_id} is not in the store")
         self.schema_id = schema_id
-
-
-def subject_of(topic: str, record_name: str) -> str:
-    """The subject of a record on a topic: by topic where it is public, by record name on our inner ones."""
-    return f"{topic}-value" if topic in TOPIC_RECORDS else record_name
-
-
-class Registry:
-    """A client of the Confluent registry API at `url` (without a trailing path such as /subjects)."""
-
-    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
-        self._url = url.rstrip("/")
-        self._http = http
-
-    async def schema(self, schema_id: int) -> dict[str, Any] | None:
-        """The answer for a schema id (`schema`, maybe `schemaType`, `references`), None where unknown."""
-        return await self._json("GET", f"/schemas/ids/{schema_id}")
-
-    async def version(self, subject: str, version: int) -> dict[str, Any] | None:
-        """One version of a subject, None where unknown."""
-        return await self._json("GET", f"/subjects/{quote(subject, safe='')}/versions/{version}")
-
-    async def register(self, subject: str, schema: Mapping[str, Any]) -> int:
-        """Register a schema (again) and return its id. Raises IncompatibleSchema where it is refused."""
-        path = f"/subjects/{quote(subject, safe='')}/versions"
-        answer = await self._json("POST", path, {"schema": json.dumps(schema)})
-        if answer is None:
-            problem = f"the registry at {self._shown} answers 404 to POST {path}: is the URL right?"
-            raise RegistryUnreachable(problem)
-        return int(answer["id"])
-
-    async def lookup(self, subject: str, schema: Mapping[str, Any]) -> int | None:
-        """The id of exactly this schema under `subject`, None where it isn't registered."""
-        path = f"/subjects/{quote(subject, safe='')}"
-        answer = await self._json("POST", path, {"schema": json.dumps(schema)})
-        return None if answer is None else int(answer["id"])
-
-    async def require_compatibility(self, subject: str) -> bool:
-        """Set FULL_TRANSITIVE for a subject; False where the registry doesn't know the subject yet."""
-        path = f"/config/{quote(subject, safe='')}"
-        return await self._json("PUT", path, {"compatibility": COMPATIBILITY}) is not None
-
-    async def compatible(self, subject: str, schema: dict[str, Any]) -> bool:
-        """True where every registered version and `schema` can read each other's events."""
-        path = f"/compatibility/subjects/{quote(subject, safe='')}/versions"
-        answer = await self._json("POST", path, {"schema": json.dumps(schema)})
-        return answer is None or bool(answer["is_compatible"])
-
-    @property
-    def _shown(self) -> str:
-        url = httpx.URL(self._url)
-        return str(url.copy_with(username=None, password=None)) if url.userinfo else self._url
-
-    async def _json(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
-        try:
-            answer = await self._http.request(method, self._url + path, json=body)
-        except httpx.TransportError as error:
-            problem = f"the registry at {self._shown} can't be reached ({type(error).__name__}: {error})"
-            raise RegistryUnreachable(problem) from error
-        if answer.status_code == 404:
-            return None
-        if answer.status_code in (409, 422):
-            raise IncompatibleSchema(f"{method} {path}: {answer.text[:500]}")
-        try:
-            parsed = answer.json()
-        except ValueError:
-            parsed = None
-        if answer.is_error or not isinstance(parsed, dict):
-            problem = f"{method} {path} answered {answer.status_code}: {answer.text[:200]}"
-            raise RegistryUnreachable(f"the registry at {self._shown}: {problem}")
-        return parsed
 
 
 @dataclass(frozen=True, slots=True)
