@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -22,6 +23,7 @@ from aiokafka.errors import (
 
 from sinks.chunks import Chunk, Gatherer
 from sinks.connect import Options, connect
+from sinks.lag import Lag
 from sinks.landing import Parts
 from sinks.ledger import Partition
 from sinks.mapping import Mapper, fitting, size_of
@@ -34,7 +36,6 @@ _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 2_000
 _REVOKE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 1.0
-_ASK_EVERY_S: Final = 5.0
 _LAST_TURN_S: Final = 0.5
 
 
@@ -60,15 +61,16 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._joined = False
         self._work: asyncio.Task[None] | None = None
         self._committed: dict[Partition, int] = {}
-        self._landed: dict[Partition, int] = {}
         self._outrun: set[Partition] = set()  # of which Kafka has deleted what was to be read next
-        self._looked = self._asked = float("-inf")
+        self._recreated: set[Partition] = set()  # of which the ledger has more than Kafka: left alone
+        self._looked = float("-inf")
         self._consumer = connect(options)
+        self._lag = Lag(self._consumer, options.topics, parts.metrics, parts.clock)
 
     @property
     def ready(self) -> bool:
-        """True when it is in the group and has opened what it was given."""
-        return self._joined and self._assigned <= self._gatherer.opened
+        """True when it is in the group and has opened what it was given, but what it leaves alone."""
+        return self._joined and self._assigned <= self._gatherer.opened | self._recreated
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read and write until `stop` is set, then write what has been read, and leave the group.
@@ -93,6 +95,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._gatherer.close(self._gatherer.opened)
         self._committed.clear()
         self._outrun.clear()
+        self._tell_recreated(set())
         work = self._work
         if work is not None:
             await asyncio.wait([work], timeout=_REVOKE_S)
@@ -128,7 +131,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._begin()
         if self._gatherer.full and self._work is not None:
             await asyncio.wait([self._work], timeout=_POLL_MS / 1000)
-            await self._ask()
+            await self._lag.ask(self._gatherer.opened & self._assigned)
             return
         reading = [TopicPartition(*at) for at in (self._gatherer.opened & self._assigned) - self._outrun]
         if not reading:
@@ -178,7 +181,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """Start what is to be done next: open what was assigned, or write what is due."""
         self._gatherer.close(outrun := self._outrun & set(self._gatherer.settled()))
         self._outrun -= outrun
-        missing = self._assigned - self._gatherer.opened
+        missing = self._assigned - self._gatherer.opened - self._recreated
         if missing:
             self._start(self._open(missing))
         elif self._gatherer.due_in() == 0.0:
@@ -218,27 +221,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             if at in self._gatherer.opened and at in self._assigned:
                 self._gatherer.reach(at, await self._consumer.position(tp))
                 ends[tp] = self._consumer.last_stable_offset(tp)
-        self._tell(ends)
-
-    async def _ask(self) -> None:
-        """Tell the lag while nothing is read: the ends that the last fetches brought stand still then."""
-        if self._parts.clock() - self._asked < _ASK_EVERY_S:
-            return
-        self._asked = self._parts.clock()
-        waited_for = [TopicPartition(*at) for at in self._gatherer.opened & self._assigned]
-        try:
-            self._tell(await self._consumer.end_offsets(waited_for))
-        except KafkaError as error:  # it only tells; reading will meet what is wrong
-            log.info("the lag isn't known: %s", error)
-
-    def _tell(self, ends: Mapping[TopicPartition, int | None]) -> None:
-        lags: dict[str, int] = dict.fromkeys(self._options.topics, 0)
-        for tp, end in ends.items():
-            landed = self._landed.get((tp.topic, tp.partition))
-            if end is not None and landed is not None:
-                lags[tp.topic] += max(0, end - landed)
-        for topic, positions in lags.items():
-            self._parts.metrics.lag(topic, positions)
+        self._lag.tell(ends)
 
     # -- work ----------------------------------------------------------------------------------------------
 
@@ -255,14 +238,25 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             tip = tips[at]
             position = first[tp] if tip is None else tip
             if position > ends[tp]:
-                raise TopicRecreated(tp, ends[tp], position)
+                recreated = TopicRecreated(tp, ends[tp], position)
+                log.error("%s. It isn't written: see SluiceSinkRecreated in docs/runbook.md", recreated)
+                self._consumer.pause(tp)
+                self._tell_recreated(self._recreated | {at})
+                continue
             self._gatherer.open(at, position)
             if first[tp] > position:
                 gap = self._gatherer.skip(at, first[tp])
                 log.error("%s-%d: Kafka deleted [%d, %d) before it was read", *at, gap.start, gap.end)
                 self._parts.metrics.gap(at[0], gap.end - gap.start)
-            self._landed[at] = max(position, first[tp])
-            self._consumer.seek(tp, self._landed[at])
+            start = max(position, first[tp])
+            self._lag.landed({at: start})
+            self._consumer.seek(tp, start)
+
+    def _tell_recreated(self, partitions: set[Partition]) -> None:
+        self._recreated = partitions
+        told = Counter(topic for topic, _ in partitions)
+        for topic in self._options.topics:
+            self._parts.metrics.recreated(topic, told[topic])
 
     async def _write(self, chunk: Chunk) -> None:
         began = self._parts.clock()
@@ -276,7 +270,7 @@ class SinkConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if chunk.mapped.oldest is not None:
             self._parts.metrics.freshness(self._wall() - chunk.mapped.oldest / 1000)
         ends = {r.at: r.end for r in chunk.ranges}
-        self._landed.update(ends)
+        self._lag.landed(ends)
         await self._commit(ends)
         self._parts.crash_point("sink.after_commit")
 

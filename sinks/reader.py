@@ -28,12 +28,12 @@ class ReadStalled(RuntimeError):
 
 
 class TopicRecreated(RuntimeError):
-    """The ledger is ahead of a topic: the topic isn't the one that was read."""
+    """What has been read of a topic lies behind its end: it was made anew, or its broker lost records."""
 
     def __init__(self, tp: TopicPartition, end: int, position: int) -> None:
         super().__init__(
-            f"{tp.topic}-{tp.partition} ends at {end}, but ClickHouse has it up to {position}: "
-            "the topic was made anew. Use a new database, or restore the topic"
+            f"{tp.topic}-{tp.partition} ends at {end}, but was read up to {position}: "
+            "the topic was made anew, or its broker lost records"
         )
 
 

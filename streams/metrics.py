@@ -72,6 +72,9 @@ SINK_DEAD_LETTERS = Counter(
     "sluice_sink_dead_letters_total", "Records that have no row, by reason", ["reason"]
 )
 SINK_GAP = Counter("sluice_sink_gap_records_total", "Positions that Kafka deleted unread", ["topic"])
+SINK_RECREATED = Gauge(
+    "sluice_sink_recreated_partitions", "Not written: Kafka has less of them than was read", ["topic"]
+)
 
 # reconciliations, made beside the sink
 RECONCILE_RUNS = Counter(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import OffsetOutOfRangeError
 
 from sinks.ledger import Partition
-from sinks.reader import ReadStalled
+from sinks.reader import ReadStalled, TopicRecreated
 from sinks.reconcile.bounds import Edges
 
 _POLL_MS: Final = 200
@@ -48,6 +48,18 @@ async def describe(brokers: str, topics: Iterable[str]) -> tuple[list[Partition]
     return sorted(partitions), frozenset(_compacted(settings))
 
 
+def _connect(brokers: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=brokers,
+        group_id=None,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=_FETCH_BYTES,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+    )
+
+
 class Topics:
     """Reads `partitions` with a consumer without a group. Its readings don't overlap.
 
@@ -55,17 +67,11 @@ class Topics:
     the old one, and a stop right behind one hangs (aiokafka's fetcher swallows the cancellation then).
     """
 
-    def __init__(self, brokers: str, partitions: Iterable[Partition]) -> None:
+    def __init__(
+        self, brokers: str, partitions: Iterable[Partition], connect: Callable[[str], Any] = _connect
+    ) -> None:
         self._tps = [TopicPartition(*at) for at in partitions]
-        self._consumer: Any = AIOKafkaConsumer(
-            bootstrap_servers=brokers,
-            group_id=None,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-        )
+        self._consumer = connect(brokers)
 
     async def __aenter__(self) -> "Topics":
         await self._consumer.start()
@@ -103,7 +109,7 @@ class Topics:
     async def read(self, at: Partition, start: int, end: int) -> AsyncGenerator[Sequence[Any], None]:
         """The committed records of [start, end) that Kafka still has, in order, in pieces of at least one.
 
-        Raises ReadStalled when nothing comes for two minutes.
+        Raises ReadStalled when nothing comes for two minutes, and TopicRecreated.
         """
         tp = TopicPartition(*at)
         position = await self._seek(tp, start)
@@ -121,8 +127,10 @@ class Topics:
             try:
                 found = await self._consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
             except OffsetOutOfRangeError:
-                position = await self._seek(tp, position)  # Kafka has deleted records meanwhile
-                continue
+                last, position = position, await self._seek(tp, position)
+                if position == last:  # nothing was deleted there: the topic ends before it
+                    raise TopicRecreated(tp, (await self._consumer.end_offsets([tp]))[tp], position) from None
+                continue  # Kafka has deleted records meanwhile
             records = found.get(tp, ())
             last, position = position, await self._consumer.position(tp)
             if position != last:

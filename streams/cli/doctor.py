@@ -253,6 +253,9 @@ async def _sink(place: Where) -> str:
         log = place.home / "logs" / "worker-sink.log"
         fix = f"read {log} for ClickHouse's own words; docs/runbook.md, SluiceSinkPaused. Nothing is lost meanwhile"
         raise Sick(str(health), fix)
+    if health.recreated:
+        fix = "a topic was made anew, or Kafka lost records: docs/runbook.md, SluiceSinkRecreated"
+        raise Sick(str(health), fix)
     return str(health)
 
 

@@ -13,11 +13,12 @@ from schemas.names import DEAD_LETTERS
 from sinks.clickhouse import Access, ClickHouse
 from sinks.metrics import NoMetrics
 from sinks.patience import Patience
-from sinks.reader import ReadStalled
+from sinks.reader import ReadStalled, TopicRecreated
 from sinks.reconcile.accounts import FOR_EVER_MS, Terms
 from sinks.reconcile.findings import MEANINGS, Checked, Finding, Kind
 from sinks.reconcile.run import Report, Wanted
 from sinks.reconcile.topics import TopicMissing
+from sinks.report_period import BadPeriod, moment
 from sinks.rows import EVENT_OF_TOPIC
 from sinks.store import StoreError
 from streams.cli import output
@@ -58,23 +59,13 @@ class Impatience(Patience):
 
 
 def moment_of(text: str | None, option: str, now_ms: int) -> int | None:
-    """Milliseconds since the epoch from an ISO 8601 time (UTC where it names no zone) or a time ago, such as `24h`.
-
-    None stays None. Raises BadInput, which names the option.
-    """
+    """Milliseconds since the epoch of a time as reports take it; None stays None. Raises BadInput with `option`."""
     if text is None:
         return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[:-1].isdigit() and text[-1:] in units:
-        return now_ms - int(text[:-1]) * units[text[-1]] * 1000
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(
-            f"{option} {text!r} is no time",
-            "give one such as 2026-01-31, 2026-01-31T12:00, or 24h for a day ago",
-        ) from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        return round(moment(text, datetime.fromtimestamp(now_ms / 1000, UTC)).timestamp() * 1000)
+    except BadPeriod as error:
+        raise BadInput(f"{option}: {error}") from None
 
 
 async def run_reconcile(since: str | None, until: str | None, *, repair: bool, as_json: bool) -> None:
@@ -134,6 +125,9 @@ async def _run(place: Where, wanted: Wanted, repair: bool) -> Report:
         raise Unreachable(message, "start it with `sluice up`, or set SLUICE_CLICKHOUSE_URL") from error
     except TopicMissing as error:
         raise Unreachable(str(error).split(":")[0], "create the topics with `sluice topics apply`") from error
+    except TopicRecreated as error:
+        hint = "docs/runbook.md says how to go on (SluiceSinkRecreated); nothing more is compared or mended before"
+        raise Refused(str(error), hint) from error
     except ReadStalled as error:
         raise TimedOut(str(error), "`sluice doctor` says whether Kafka is well") from error
     finally:

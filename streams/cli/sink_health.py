@@ -1,4 +1,4 @@
-"""What a sink worker tells of itself: whether it waits for ClickHouse, with what, and how much waits behind it."""
+"""What a sink worker tells of itself: whether it waits for ClickHouse, how much waits, and what it leaves alone."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,24 @@ from streams.local.part import base_url
 
 @dataclass(frozen=True)
 class SinkHealth:
-    """`failing` names what is tried in vain, with ClickHouse's error code and the failures in a row."""
+    """`failing` names what is tried in vain, with ClickHouse's error code and the failures in a row.
+
+    `recreated` names the topics of which Kafka has less than the sink has read, so that it leaves them alone.
+    """
 
     paused: bool
     failing: tuple[tuple[str, str, int], ...]
     waiting: int
+    recreated: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        alone = ""
+        if self.recreated:
+            alone = f"leaves {', '.join(self.recreated)} alone: Kafka has less than was read; "
         if not self.paused:
-            return f"writes; {self.waiting} events aren't in ClickHouse yet"
+            return f"{alone}writes; {self.waiting} events aren't in ClickHouse yet"
         words = [f"{what} failed {n} times in a row ({_words(code)})" for what, code, n in self.failing]
-        return f"waits for ClickHouse: {'; '.join(words)}; {self.waiting} events wait"
+        return f"{alone}waits for ClickHouse: {'; '.join(words)}; {self.waiting} events wait"
 
 
 async def sink_health(port: int, timeout_s: float = 3) -> SinkHealth:
@@ -37,10 +44,12 @@ def read(page: str) -> SinkHealth:
     failing = [
         (s.labels["what"], s.labels["code"], int(s.value)) for s in samples if s.name == "sluice_sink_failing"
     ]
+    alone = [s for s in samples if s.name == "sluice_sink_recreated_partitions" and s.value > 0]
     return SinkHealth(
         paused=any(s.value > 0 for s in samples if s.name == "sluice_sink_paused"),
         failing=tuple(sorted(failing)),
         waiting=int(sum(s.value for s in samples if s.name == "sluice_sink_lag_records")),
+        recreated=tuple(sorted(s.labels["topic"] for s in alone)),
     )
 
 

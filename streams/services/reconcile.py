@@ -29,7 +29,7 @@ from sinks.ledger import State
 from sinks.mapping import Mapper, decoder
 from sinks.metrics import Metrics
 from sinks.patience import Patience
-from sinks.reader import RangeReader, ReadStalled
+from sinks.reader import RangeReader, ReadStalled, TopicRecreated
 from sinks.reconcile.accounts import Terms
 from sinks.reconcile.excuses import Excuses
 from sinks.reconcile.fullest import FULLEST
@@ -77,7 +77,8 @@ async def reconcile(
 ) -> Report:
     """Compare, mend where that is wanted, and record what was found.
 
-    Raises a StoreError, KafkaError, TopicMissing or ReadStalled where it can't be done now.
+    Raises a StoreError, KafkaError, TopicMissing or ReadStalled where it can't be done now; TopicRecreated where a
+    topic is made anew meanwhile, or a repair that was broken off can't read its records again for that reason.
     """
     # First of all: what has landed by now is compared, and nothing else.
     reading = await setup.patience.persist(ClickHouseStore(setup.clickhouse).latest, "read the ledger")
@@ -90,9 +91,7 @@ async def reconcile(
     excuses = Excuses(
         database, lambda: waiting_letters(sources, state), await database.made_at(), reading.now
     )
-    kept = Kept(setup.clickhouse)
-    await setup.patience.persist(kept.refresh, "read the erasures")
-    mapper = Mapper(sources.decode, kept)
+    mapper = await _mapper(setup, sources)
     async with _repairer(setup, database, mapper, excuses, tables, repair) as repairer:
 
         async def tools() -> Tools:
@@ -125,6 +124,13 @@ def _sources(setup: Setup) -> Sources:
         worker=setup.worker,
         decode=decoder(setup.codec, setup.events),
     )
+
+
+async def _mapper(setup: Setup, sources: Sources) -> Mapper:
+    """Maps as the sink does: what stands erased stays empty."""
+    kept = Kept(setup.clickhouse)
+    await setup.patience.persist(kept.refresh, "read the erasures")
+    return Mapper(sources.decode, kept)
 
 
 @contextlib.asynccontextmanager
@@ -199,7 +205,7 @@ class Schedule:
             await asyncio.sleep(min(_LOOK_EVERY_S, self._every_s / 2))
             try:
                 await self.look()
-            except (StoreError, KafkaError, TopicMissing, ReadStalled) as error:
+            except (StoreError, KafkaError, TopicMissing, ReadStalled, TopicRecreated) as error:
                 log.warning("no reconciliation now: %s: %s", type(error).__name__, error)
                 metrics.RECONCILE_RUNS.labels("failed").inc()
 

@@ -70,6 +70,9 @@ class SinkMetrics:
     def gap(self, topic: str, positions: int) -> None:
         metrics.SINK_GAP.labels(topic).inc(positions)
 
+    def recreated(self, topic: str, partitions: int) -> None:
+        metrics.SINK_RECREATED.labels(topic).set(partitions)
+
     def retried(self, what: str) -> None:
         metrics.SINK_RETRIES.labels(what).inc()
 
@@ -124,7 +127,7 @@ class SinkService:
         self._consumer: SinkConsumer | None = None
 
     def ready(self) -> bool:
-        """True when every partition that it was given is open."""
+        """True when every partition that it was given is open, but those that it leaves alone and tells of."""
         return self._consumer is not None and self._consumer.ready
 
     async def _days_kept(self, letter: DeadLetter) -> int | None:

@@ -74,7 +74,7 @@ async def test_kills_in_mid_insert_lose_and_double_nothing(
     try:
         await asyncio.to_thread(engine.start)
         worker = start(0)
-        async with Load(sink, per_s=100, transactions=50).running() as load:
+        async with Load(sink, per_s=scaled(100, 40), transactions=50).running() as load:
             await some_landed(sink, 50)
             for number in range(kills):
                 victim = VICTIMS[number % len(VICTIMS)]
@@ -83,12 +83,12 @@ async def test_kills_in_mid_insert_lose_and_double_nothing(
                     victim
                 ]
                 await killer.kill(pids)
-                if victim != "worker":
-                    engine.kill()  # takes note of its end
-                    await asyncio.to_thread(engine.start)
                 if victim != "engine":
                     assert worker.wait() == -signal.SIGKILL
                     worker = start(number + 1)
+                if victim != "worker":
+                    engine.kill()  # takes note of its end
+                    await asyncio.to_thread(engine.start)
                 assert worker.poll() is None, "a worker outlives its ClickHouse"
         await sink.settle(load.requests * EVENTS)
         await check_every_table(sink, load.requests)

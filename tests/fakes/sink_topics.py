@@ -51,6 +51,8 @@ class Consumer:
 
     def pause(self, *partitions: TopicPartition) -> None: ...
 
+    def resume(self, *partitions: TopicPartition) -> None: ...
+
     async def position(self, tp: TopicPartition) -> int:
         return self._positions[tp]
 
@@ -68,7 +70,7 @@ class Consumer:
         found: dict[TopicPartition, Sequence[Record]] = {}
         for tp in partitions:
             start = self._positions[tp]
-            if start < self._topics.firsts.get(tp, 0):
+            if not self._topics.firsts.get(tp, 0) <= start <= self._topics.ends[tp]:
                 if found:
                     return found  # aiokafka, too, says it at the next call
                 raise OffsetOutOfRangeError({tp: start})

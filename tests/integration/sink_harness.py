@@ -24,7 +24,7 @@ from streams.local.part import answers
 from streams.local.ports import choose as choose_port
 from streams.settings import child_environment
 
-PARTITIONS = 3
+PARTITIONS = 2
 TABLES_OF_TOPIC = {
     names.RESULTS: ("results", "result_notices"),
     names.USAGE: ("usage",),

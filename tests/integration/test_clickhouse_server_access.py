@@ -413,7 +413,7 @@ def test_admin_may_not_write_files_by_outfile(place: Place) -> None:
 def test_readers_do_not_keep_the_admin_waiting(place: Place) -> None:
     done: list[httpx.Response] = []
     readers = [
-        threading.Thread(target=lambda: done.append(place.ask("SELECT sleep(3)"))) for _ in range(12)
+        threading.Thread(target=lambda: done.append(place.ask("SELECT sleep(1.5)"))) for _ in range(12)
     ]  # more than there are lanes for readers
     for reader in readers:
         reader.start()

@@ -22,6 +22,7 @@ from sinks.reconcile.stored import Database
 from sinks.rows import EVENT_OF_TOPIC, rows_of
 from sinks.tables import TABLES
 from streams import metrics
+from streams.services import reconcile
 from streams.services.reconcile import Schedule
 from tests.conftest import Admin
 from tests.fakes import sink_events as events
@@ -169,8 +170,9 @@ async def test_what_any_table_lacks_is_found_and_comes_back_as_it_was(sink: Harn
 
 
 async def test_what_differs_is_recorded_and_the_next_run_looks_there_again_and_at_what_is_new(
-    sink: Harness,
+    sink: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reconcile, "_SHARE", 1.0)  # nothing else is at work here
     lost = await lies(sink, "usage", 7)
     await delete(sink, "usage", lost)
     told = await run(sink)

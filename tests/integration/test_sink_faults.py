@@ -89,7 +89,8 @@ async def test_a_timeout_after_the_insert_was_applied(
     direct = ClickHouse(access)
     await Migrator(direct).apply()
     slow = ClickHouse(Access(await proxy.start(), database=access.database), timeout_s=1)
-    store, patience = ClickHouseStore(slow), Patience(NoMetrics())
+    told = Told()
+    store, patience = ClickHouseStore(slow), Patience(told)
     clock = asyncio.get_running_loop().time
     parts = Parts(store, Nothing(), NoMetrics(), patience, clock, lambda place: None, "w")
     register = Register(store, patience, "w", clock)
@@ -99,6 +100,7 @@ async def test_a_timeout_after_the_insert_was_applied(
     proxy.fate = lambda table: fates.pop(0) if fates and table == "usage" else "pass"
     await Landing(parts, register, Nothing()).land(intent, {"usage": usage_rows(*range(50))}, lease)
     assert proxy.done["hold reply"] == 1
+    assert told.states == [("insert into usage", 1), ("insert into usage", 0)]
     found = await direct.query(f"SELECT count(), uniqExact(kafka_offset) FROM {access.database}.usage")
     assert [tuple(row) for row in found] == [(50, 50)]
     fates = ["hold reply"]
@@ -108,6 +110,16 @@ async def test_a_timeout_after_the_insert_was_applied(
         await direct.command(f"DROP DATABASE {database}")
     await slow.close()
     await direct.close()
+
+
+class Told(NoMetrics):
+    """What is tried in vain, and how often in a row by then."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[str, int]] = []
+
+    def failing(self, what: str, code: int | None, failures: int) -> None:
+        self.states.append((what, failures))
 
 
 class Nothing:

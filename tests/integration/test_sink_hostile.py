@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections import Counter
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +14,12 @@ import httpx
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import definitions, ids, names
 from schemas.records import Header, UsageEvent
+from streams.local.part import base_url
+from streams.local.ports import choose as choose_port
 from tests.conftest import Admin
 from tests.fakes import sink_events as events
 from tests.integration.sink_harness import PARTITIONS, TABLES_OF_TOPIC, Harness
@@ -127,7 +131,8 @@ async def test_what_no_row_can_hold_is_a_dead_letter_with_its_bytes(
         "other": (sink.codec.encode(events.result(1), names.RESULTS), "unexpected_type", "ResultEvent"),
         "zeros": (bytes(1 << 20), "unknown_schema", "schema"),
     }
-    sink.start()
+    port = choose_port()
+    sink.start(SLUICE_WEB_PORT=str(port))
     await sink.publish(mixed(20))
     letters: dict[str, str] = {}
     for name, (value, _, _) in cases.items():
@@ -144,6 +149,15 @@ async def test_what_no_row_can_hold_is_a_dead_letter_with_its_bytes(
         sent, wanted, hint = cases[letters[letter_id]]
         assert (reason, bytes.fromhex(value)) == (wanted, sent), (letters[letter_id], message)
         assert hint in message, (letters[letter_id], message)
+    assert await dead_letters_told(port) == Counter(wanted for _, wanted, _ in cases.values())
+
+
+async def dead_letters_told(port: int) -> dict[str, int]:
+    """What the worker's metrics say of its dead letters, by reason."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        page = await http.get(f"{base_url(port)}/metrics")
+    samples = [s for family in text_string_to_metric_families(page.text) for s in family.samples]
+    return {s.labels["reason"]: int(s.value) for s in samples if s.name == "sluice_sink_dead_letters_total"}
 
 
 async def test_events_of_a_newer_producer_land_and_those_that_no_older_can_read_are_kept(

@@ -4,13 +4,16 @@ import json
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
+from sinks.reader import TopicRecreated
 from sinks.reconcile.accounts import FOR_EVER_MS
 from sinks.reconcile.findings import Checked, Finding, Kind
 from sinks.reconcile.run import Report, Wanted
 from sinks.store import Unavailable
 from streams.cli import reconcile
-from streams.cli.failure import BadInput, Unwanted
+from streams.cli.connect import where
+from streams.cli.failure import BadInput, Refused, Unwanted
 from streams.cli.reconcile import Impatience, moment_of, run_reconcile
 
 NOW = 1_800_000_000_000
@@ -138,3 +141,13 @@ async def test_clickhouse_is_waited_for_a_while_but_not_for_rights(monkeypatch: 
     with pytest.raises(Unavailable):
         await Impatience(most_s=30).persist(denied, "compare")
     assert tries == 1
+
+
+async def test_a_topic_made_anew_is_said_with_what_to_do_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def recreated(*_: Any, **__: Any) -> Report:
+        raise TopicRecreated(TopicPartition(*USAGE), 7, 30)
+
+    monkeypatch.setattr(reconcile, "reconcile", recreated)
+    with pytest.raises(Refused, match=r"llm\.usage-0 ends at 7, but was read up to 30") as refused:
+        await reconcile._run(where(), Wanted(), repair=True)
+    assert refused.value.code == 7 and "SluiceSinkRecreated" in (refused.value.hint or "")

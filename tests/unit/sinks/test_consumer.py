@@ -11,7 +11,7 @@ from sinks.chunks import Limits
 from sinks.connect import Options
 from sinks.consumer import SinkConsumer
 from sinks.landing import Parts, Reread
-from sinks.ledger import Range
+from sinks.ledger import Range, State, Version
 from sinks.mapping import Mapped, Mapper
 from sinks.metrics import NoMetrics
 from sinks.patience import Patience
@@ -47,9 +47,10 @@ class Usage(Mapper):
 
 
 class Told(NoMetrics):
-    """What the worker told: sizes of chunks, whether it paused, the longest lag."""
+    """What the worker told: sizes of chunks, whether it paused, the longest lag, what it leaves alone."""
 
     def __init__(self) -> None:
+        self.alone: dict[str, int] = {}
         self.chunks: list[int] = []
         self.pauses: list[bool] = []
         self.longest_lag = 0
@@ -59,6 +60,9 @@ class Told(NoMetrics):
 
     def lag(self, topic: str, positions: int) -> None:
         self.longest_lag = max(self.longest_lag, positions)
+
+    def recreated(self, topic: str, partitions: int) -> None:
+        self.alone[topic] = partitions
 
     def chunk(self, seconds: float, rows: int, size: int) -> None:
         self.chunks.append(size)
@@ -163,3 +167,22 @@ async def test_ten_minutes_without_its_store_it_holds_little_asks_seldom_tells_a
     assert lag > 0.5 * end, "what waits grows while nothing is read, and that is told"
     assert told.pauses[0] and not told.pauses[-1]
     assert sorted(row[-2] for row in contents.tables["usage"]) == list(range(topics.ends[FIRST]))
+
+
+async def test_a_topic_made_anew_is_left_alone_and_told_and_the_others_are_written() -> None:
+    topics, contents, metrics, stop = Topics({FIRST: 30, SECOND: 17}), Contents(), Told(), asyncio.Event()
+    more_than_kafka_has = State(tips=(Range("llm.usage", 0, 0, 40),))
+    contents.ledger.append(Version(1, "v", "w", more_than_kafka_has))
+    consumer = worker(topics, contents, Usage(), metrics)
+    running = asyncio.create_task(consumer.run(stop))
+    async with asyncio.timeout(5):
+        while len(contents.tables.get("usage", [])) < 17 and not running.done():
+            await asyncio.sleep(0.01)
+        assert consumer.ready and metrics.alone == {FIRST.topic: 1}
+        topics.ends |= {FIRST: 60, SECOND: 20}  # that it grows beyond what was read makes it no other topic
+        while len(contents.tables["usage"]) < 20 and not running.done():
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
+    assert {row[-3] for row in contents.tables["usage"]} == {SECOND.partition}
+    assert contents.versions()[-1].state.tip((FIRST.topic, FIRST.partition)) == Range("llm.usage", 0, 0, 40)
