@@ -18,8 +18,9 @@ _FOLLOWS: Final = {
     "retry": "tried again, after the wait that it asks for",
     "busy": "the deployment waits, with jitter",
     "invalid": "the attempt ends; another model or deployment may serve where that helps",
-    "auth_failed": "the key is benched, another may serve",
-    "spend_limit": "the key is benched, never tried again by itself",
+    "auth_failed": "the key is benched for every model, another may serve",
+    "forbidden": "the key is benched for this deployment alone, another may serve",
+    "spend_limit": "the key is benched for every model, never tried again by itself",
     "content_filtered": "the request ends: no other model is asked",
     "context_exceeded": "a model with a larger window may serve",
 }
@@ -27,9 +28,9 @@ _SUPPORT: Final = {"yes": "yes", "drop": "by policy", "no": "no"}
 # The order of rows; what an adapter has beside them follows.
 FEATURES: Final = (
     "text", "system", "image_bytes", "image_url", "document", "audio", "tools", "tool_choice", "parallel_tools",
-    "tool_result_media", "json", "json_schema", "reasoning", "reasoning_budget", "signatures", "thinking_back",
-    "vendor_parts", "citations", "temperature", "top_p", "top_k", "seed", "stop", "penalties", "names", "cache_hints",
-    "service_tier", "content_filter", "streaming", "usage", "embeddings", "rerank",
+    "tool_result_media", "tool_errors", "json", "json_schema", "reasoning", "reasoning_budget", "signatures",
+    "thinking_back", "vendor_parts", "citations", "temperature", "top_p", "top_k", "seed", "stop", "penalties", "names",
+    "cache_hints", "service_tier", "content_filter", "streaming", "usage", "embeddings", "rerank",
 )  # fmt: skip
 
 

@@ -133,6 +133,14 @@ _RESULT: Final = (
         ],
     ),
 )
+_FAILED: Final = Message(
+    role="tool",
+    content=[
+        ContentPart(
+            type="tool_result", tool_call_id="call00001", tool_name="look", text="found", is_error=True
+        )
+    ],
+)
 _OPEN: Final = {"prompt": "hi"}
 _TOOLS: Final = {"prompt": "hi", "tools": [_LOOK]}
 
@@ -165,6 +173,10 @@ REQUESTS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "parallel_tools": ({**_TOOLS, "parallel_tool_calls": False}, _TOOLS),
     "tool_result_media": (
         {"messages": [*_RESULT], "tools": [_LOOK]},
+        {"messages": [*_RESULT[:2], Message(role="tool", content=_RESULT[2].content[:1])], "tools": [_LOOK]},
+    ),
+    "tool_errors": (
+        {"messages": [*_RESULT[:2], _FAILED], "tools": [_LOOK]},
         {"messages": [*_RESULT[:2], Message(role="tool", content=_RESULT[2].content[:1])], "tools": [_LOOK]},
     ),
     "json": ({**_OPEN, "response_format": ResponseFormat(type="json")}, _OPEN),

@@ -62,7 +62,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
 class Completion:
     """A whole answer. `usage` is None where the vendor sent none; `finish_reason_raw` is the vendor's own word."""
 
-    finish_reason: str
+    finish_reason: FinishReason
     parts: list[ContentPart]
     usage: Usage | None = None
     vendor_response_id: str | None = None

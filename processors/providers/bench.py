@@ -2,6 +2,7 @@
 
 failure                  | what is benched            | for how long
 auth                     | the key                    | 5 s, doubled with each failed probe, to a minute
+forbidden                | the key for the deployment | 5 s, doubled with each failed probe, to a minute
 spend_limit              | the key                    | a minute
 no_such_model            | the deployment             | 5 s, doubled with each failed probe, to a minute
 rate_limited with a wait | the key for the deployment | that wait, a minute at most
@@ -26,13 +27,14 @@ _FIRST_S: Final = 5.0
 _JITTER: Final = 0.25
 _SCOPES: Final[dict[str, Scope]] = {
     "auth": "key",
+    "forbidden": "both",
     "spend_limit": "key",
     "no_such_model": "deployment",
     "rate_limited": "both",
     "overloaded": "deployment",
 }
 # Waiting doesn't mend these: while nothing else is in service, tasks are told so at once.
-HOPELESS: Final = frozenset({"auth", "spend_limit", "no_such_model"})
+HOPELESS: Final = frozenset({"auth", "forbidden", "spend_limit", "no_such_model"})
 # The provider took the key and the model, whatever it says about the request.
 _PROVES: Final = frozenset({"invalid_request", "context_exceeded", "content_filter"})
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
-import orjson
 from yarl import URL
 
 from processors.providers.auth import NOT_AUTHORISED, Authoriser, FixedHeaders
@@ -26,6 +25,7 @@ from processors.providers.base import (
     told_or_estimated,
 )
 from processors.providers.failures import failure, not_sent
+from processors.providers.heads import served_tier, with_error_name
 from processors.providers.redact import SECRETS
 from processors.providers.waits import retry_after_ms
 from processors.providers.watch import CallStopped, Watch
@@ -33,7 +33,6 @@ from schemas.records import CallTask, Usage
 
 _ERROR_BODY = 64 * 1024
 _ERROR_BODY_S = 2.0
-_ERROR_NAME = "x-amzn-errortype"
 _TIMEOUT_TEXT = {
     "timeout_first_token": "no first token in time",
     "timeout_idle": "the stream stood still for too long",
@@ -78,23 +77,34 @@ class Order:
     first_token: Callable[[], None] = lambda: None
     deltas: Callable[[list[Delta]], None] | None = None
     decoder: StreamDecoder | None = field(default=None)
+    served_tier: str | None = None
 
     def spent(self) -> Usage:
         """What the call has used so far: as told by the vendor, else estimated and flagged."""
         if self.decoder is None:
             return told_or_estimated(None, self.task, 0)
-        return told_or_estimated(self.decoder.usage, self.task, self.decoder.output_bytes)
+        used = told_or_estimated(self.decoder.usage, self.task, self.decoder.output_bytes)
+        self.tell_tier(used)
+        return used
+
+    def tell_tier(self, usage: Usage | None) -> None:
+        """Put the service tier that the answer's head told into the usage, where its body told none."""
+        if usage is not None and usage.service_tier is None:
+            usage.service_tier = self.served_tier
 
 
 async def call(order: Order) -> Completion:
     """Make the call. Raises ProviderFailure (with usage where it may be paid) or CallStopped."""
     try:
-        return await _until_stopped(order)
+        completion = await _until_stopped(order)
+        order.tell_tier(completion.usage)
+        return completion
     except CallStopped:
         raise
     except ProviderFailure as problem:
         if problem.error.maybe_paid and problem.usage is None:
             problem.usage = order.spent()
+        order.tell_tier(problem.usage)
         problem.error.message = SECRETS.clean(problem.error.message)
         raise
     except Exception as error:
@@ -149,10 +159,11 @@ async def _exchange(order: Order) -> Completion:
         if 300 <= answer.status < 400:
             raise _redirected(answer)
         if not 200 <= answer.status < 300:
-            body = _with_name(await _error_body(answer), answer.headers)
+            body = with_error_name(await _error_body(answer), answer.headers)
             wait_ms = retry_after_ms(answer.headers, order.now_ms())
             raise order.adapter.failure(answer.status, wait_ms, SECRETS.clean_bytes(body))
         order.accepted()
+        order.served_tier = served_tier(answer.headers)
         content_type = answer.headers.get("content-type", "")
         if content_type.startswith("text/html"):
             raise failure("provider_error", "the answer is a web page: correct providers.*.base_url")
@@ -171,18 +182,6 @@ async def _exchange(order: Order) -> Completion:
             if decoder.done:
                 order.watch.answered()
         return _whole(order, decoder)
-
-
-def _with_name(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """The body with the error's name where AWS's other errors have it: often it tells it in a header alone."""
-    name = headers.get(_ERROR_NAME)
-    if name is None:
-        return body
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body
-    return orjson.dumps({"__type": name.partition(":")[0], **told}) if isinstance(told, dict) else body
 
 
 def _redirected(answer: Answer) -> ProviderFailure:

@@ -8,20 +8,18 @@ import base64
 import binascii
 from array import array
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import orjson
 
 from processors.providers import encoding
 from processors.providers.base import HttpRequest, ProviderFailure
+from processors.providers.bounds import UNREADABLE, possible
 from processors.providers.failures import failure
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
 from schemas.records import Usage
-
-MOST_TOKENS: Final = 10**9
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -104,7 +102,7 @@ def decode_embeddings(body: bytes) -> Embeddings:
         vectors: list[list[float]] = [[] for _ in places]
         for place, item in zip(places, seen.data, strict=True):
             vectors[place] = _unpacked(item.embedding) if isinstance(item.embedding, str) else item.embedding
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise unreadable(str(error)) from error
     return Embeddings(vectors, input_usage(seen.usage))
 
@@ -133,14 +131,17 @@ def decode_rerank(body: bytes) -> Ranking:
     """The ranking of an answer; some servers give it unsorted. Raises ProviderFailure."""
     try:
         seen = _ranking_decoder.decode(body)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise unreadable(str(error)) from error
-    items = [(place.index, place.relevance_score) for place in seen.results]
+    return ranking([(place.index, place.relevance_score) for place in seen.results], input_usage(seen.usage))
+
+
+def ranking(items: list[tuple[int, float]], usage: Usage) -> Ranking:
+    """The ranking of documents and their scores, as they came. Raises ProviderFailure where it can't be one."""
     indices = {index for index, _ in items}
     if len(indices) != len(items) or (indices and min(indices) < 0):
         raise unreadable("a ranking names a document twice, or one before the first")
-    items.sort(key=lambda item: -item[1])
-    return Ranking(items, input_usage(seen.usage))
+    return Ranking(sorted(items, key=lambda item: -item[1]), usage)
 
 
 def input_usage(raw: msgspec.Raw) -> Usage:
@@ -151,10 +152,10 @@ def input_usage(raw: msgspec.Raw) -> Usage:
     told = text[: 16 * 1024].decode(errors="replace")
     try:
         seen = _counts_decoder.decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return Usage(raw=told)
     tokens = seen.prompt_tokens if seen.prompt_tokens is not None else seen.total_tokens
-    if tokens is not None and not 0 <= tokens <= MOST_TOKENS:
+    if not possible(tokens):
         tokens = None
     return Usage(input_uncached=tokens, output=None if tokens is None else 0, raw=told)
 

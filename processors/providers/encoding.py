@@ -1,10 +1,11 @@
-"""What the encoders of several vendors share beside JSON: media parts, the vendor's own parameters, the prompt."""
+"""What the encoders of several vendors share beside JSON: media, the vendor's own parameters, what can't be told."""
 
 import base64
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from processors.providers import json_text
+from processors.providers.unsupported import Dropped
 from schemas.records import ContentPart, Message, Parameters, RequestEvent
 from schemas.signals import Invalid
 
@@ -41,3 +42,17 @@ def conversation(request: RequestEvent) -> list[Message]:
         return request.messages
     text = [ContentPart(type="text", text=request.prompt)] if request.prompt is not None else []
     return [*request.messages, Message(role="user", content=text + request.content)]
+
+
+def without(request: RequestEvent, dropped: Dropped, field: Literal["cache", "is_error"], why: str) -> None:
+    """Report the field where a part has it: the wire has no place for it. Raises signals.Invalid under `reject`."""
+    lists = [request.content, *(message.content for message in request.messages)]
+    if any(getattr(part, field) for parts in lists for part in parts):
+        dropped.note(f"content.{field}", why)
+
+
+def always_strict(request: RequestEvent, dropped: Dropped) -> None:
+    """Report that a schema was to be a hint alone, to a vendor that holds to each. Raises signals.Invalid."""
+    wanted = request.response_format
+    if wanted is not None and wanted.type == "json_schema" and wanted.strict is False:
+        dropped.note("response_format.strict", "this vendor always holds to the schema")

@@ -6,7 +6,8 @@ a status of None for 4xx and for error events inside a stream. What no vendor's 
 status  | class            | retriable | maybe paid | what follows
 3xx     | connection       | yes       | no         | the base URL is wrong, nobody follows (call.py); another may serve
 400 422 | invalid_request  | no        | no         | Invalid: the request ends
-401 403 | auth             | yes       | no         | AuthFailed: the key is benched, another may serve
+401     | auth             | yes       | no         | AuthFailed: the key is benched for every model, another may serve
+403     | forbidden        | yes       | no         | Forbidden: the key is benched at this deployment, another serves
 402     | spend_limit      | no        | no         | SpendLimit: the key is benched, never tried again by itself
 404     | no_such_model    | yes       | no         | Invalid here: another deployment or model may serve
 413     | context_exceeded | no        | no         | ContextExceeded: a model with a larger window may serve
@@ -26,7 +27,14 @@ from schemas.records import ErrorInfo
 _MESSAGE = 500
 
 Follows = Literal[
-    "retry", "busy", "invalid", "auth_failed", "spend_limit", "content_filtered", "context_exceeded"
+    "retry",
+    "busy",
+    "invalid",
+    "auth_failed",
+    "forbidden",
+    "spend_limit",
+    "content_filtered",
+    "context_exceeded",
 ]
 
 
@@ -47,6 +55,7 @@ PROVIDER_ERROR: Final = ErrorKind("provider_error", "retry", True, True)
 INVALID_REQUEST: Final = ErrorKind("invalid_request", "invalid", False, False)
 NO_SUCH_MODEL: Final = ErrorKind("no_such_model", "invalid", True, False)
 AUTH: Final = ErrorKind("auth", "auth_failed", True, False)
+FORBIDDEN: Final = ErrorKind("forbidden", "forbidden", True, False)
 SPEND_LIMIT: Final = ErrorKind("spend_limit", "spend_limit", False, False)
 CONTENT_FILTER: Final = ErrorKind("content_filter", "content_filtered", False, False)
 CONTEXT_EXCEEDED: Final = ErrorKind("context_exceeded", "context_exceeded", False, False)
@@ -59,7 +68,7 @@ COMMON: Final[Errors] = {
     (400, None): INVALID_REQUEST,
     (401, None): AUTH,
     (402, None): SPEND_LIMIT,
-    (403, None): AUTH,
+    (403, None): FORBIDDEN,
     (404, None): NO_SUCH_MODEL,
     (408, None): PROVIDER_ERROR,
     (413, None): CONTEXT_EXCEEDED,

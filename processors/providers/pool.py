@@ -17,8 +17,10 @@ from schemas.records import ErrorInfo
 
 # What another deployment or key may serve, as nothing was paid.
 ELSEWHERE: Final = frozenset(
-    {"auth", "spend_limit", "no_such_model", "rate_limited", "overloaded", "connection"}
+    {"auth", "forbidden", "spend_limit", "no_such_model", "rate_limited", "overloaded", "connection"}
 )
+# The key was refused, wholly or for the model: there may be a new one, or the same with more rights.
+_REFUSED_KEY: Final = frozenset({"auth", "forbidden"})
 
 
 class Breaker(Protocol):
@@ -175,7 +177,7 @@ class Pool:
         """The call failed; `jitter` lies between 0 and 1. Returns what was benched for it."""
         target = grant.target
         self._breaker.failed(target.deployment.id, error, now)
-        if error.error_class == "auth":
+        if error.error_class in _REFUSED_KEY:
             target.connection.drop()
         if proves(error):
             self.accepted(grant)

@@ -1,11 +1,16 @@
-"""A conversation as turns, for vendors that know but `user` and `assistant` and want them to alternate."""
+"""A conversation in the order that vendors want.
 
+As turns, for those that know but `user` and `assistant` and want them to alternate; as messages, with those of tools
+for themselves.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from processors.providers.encoding import conversation
 from processors.providers.unsupported import Dropped
-from schemas.records import ContentPart, RequestEvent
+from schemas.records import ContentPart, Message, RequestEvent
 from schemas.signals import Invalid
 
 Role = Literal["user", "assistant"]
@@ -25,13 +30,12 @@ def turns(request: RequestEvent, dropped: Dropped) -> list[Turn]:
 
     Tool results come first in their turn, as vendors want them directly behind the calls.
     """
+    nameless(request, dropped)
     out: list[Turn] = []
     for message in conversation(request):
         role = _ROLES.get(message.role)
         if role is None:
             raise Invalid("invalid_request", f"messages: the role {message.role!r} can't be sent")
-        if message.name:
-            dropped.note("messages.name", "this vendor knows no names of speakers")
         _add(out, role, message.content)
     for turn in out:
         if turn.role == "user" and "tool_result" in [part.type for part in turn.parts]:
@@ -60,3 +64,32 @@ def results(parts: list[ContentPart]) -> list[list[ContentPart]]:
         else:
             out.append([part])
     return out
+
+
+def messages(
+    request: RequestEvent,
+    *,
+    result: Callable[[list[ContentPart]], dict[str, Any]],
+    assistant: Callable[[Message], dict[str, Any]],
+    content: Callable[[list[ContentPart]], Any],
+) -> list[dict[str, Any]]:
+    """The system prompt and every message: `result` makes one of the result of a call, `assistant` one of an answer,
+    `content` what the user says.
+    """
+    out: list[dict[str, Any]] = []
+    if request.system:
+        out.append({"role": "system", "content": request.system})
+    for message in conversation(request):
+        answers = [part for part in message.content if part.type == "tool_result"]
+        out.extend(result(group) for group in results(answers))
+        if message.role == "assistant":
+            out.append(assistant(message))
+        elif len(answers) < len(message.content) or not answers:
+            out.append({"role": "user", "content": content(message.content)})
+    return out
+
+
+def nameless(request: RequestEvent, dropped: Dropped) -> None:
+    """Report the names of speakers, to a vendor that knows none. Raises signals.Invalid under `reject`."""
+    if any(message.name for message in request.messages):
+        dropped.note("messages.name", "this vendor knows no names of speakers")

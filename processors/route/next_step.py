@@ -7,7 +7,7 @@
 | unknown                                                    | on_unknown: another attempt, end, quarantine|
 | failed: invalid_request, content_filter, result_too_large, |                                             |
 |   content_refused                                          | end                                         |
-| failed: auth, no_such_model                                | the next candidate                          |
+| failed: auth, forbidden, no_such_model                     | the next candidate                          |
 | failed: context_exceeded                                   | the next candidate with a larger window     |
 | failed, retriable                                          | the same model after a backoff              |
 | - for the second time in a row of one model                | the next candidate, where there is another  |
@@ -27,7 +27,7 @@ from schemas.names import OnUnknown
 from schemas.records import ErrorInfo, Outcome
 
 ENDS_AT_ONCE: Final = frozenset({"invalid_request", "content_filter", "result_too_large", "content_refused"})
-ELSEWHERE: Final = frozenset({"auth", "no_such_model", "context_exceeded"})
+ELSEWHERE: Final = frozenset({"auth", "forbidden", "no_such_model", "context_exceeded"})
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
 _FIRST_WAIT_MS: Final = 500
 _LONGEST_WAIT_MS: Final = 30_000

@@ -35,6 +35,7 @@ _FIXES: Final = {
     "spend_limit": "the account's credit or limit is used up: raise it at the vendor",
     "rate_limited": "the key's limit at the vendor is reached: wait, or set its key_limits lower",
     "overloaded": "the vendor is busy: try again later",
+    "forbidden": "have the vendor give this key access to the model, or take the model out",
     "no_such_model": "correct vendor_model or base_url, or have the vendor give this account access to the model",
     "connection": "correct providers.{name}.base_url, or start the server there",
     "truncated": "something cuts its streams: look at what lies between here and providers.{name}.base_url",

@@ -12,7 +12,6 @@ from processors.providers.anthropic.wire import (
     ERRORS,
     FINISH,
     STREAM_ERRORS,
-    UNREADABLE,
     Block,
     Event,
     Piece,
@@ -23,9 +22,11 @@ from processors.providers.anthropic.wire import (
     message_decoder,
 )
 from processors.providers.base import Completion, Delta, Feature, HttpRequest, ProviderFailure
+from processors.providers.bounds import UNREADABLE
+from processors.providers.events import Events, is_whole
 from processors.providers.failures import failure, http_failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID, PART_BYTES, size_of
-from processors.providers.sse import SseParser, TooLong
 from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Usage
 
@@ -44,8 +45,9 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "tool_choice": Feature("yes", "auto, none, required, a name; auto and none alone beside reasoning"),
     "parallel_tools": Feature("yes"),
     "tool_result_media": Feature("yes", "images and documents"),
+    "tool_errors": Feature("yes", "is_error"),
     "json": Feature("drop", "the vendor wants a schema"),
-    "json_schema": Feature("yes", "output_config.format, from Claude 4.5; always strict"),
+    "json_schema": Feature("yes", "output_config.format, from Claude 4.5; always strict (strict: false by policy)"),
     "reasoning": Feature("yes", "effort from Claude Opus 4.5"),
     "reasoning_budget": Feature("yes", "to Claude 4.6"),
     "signatures": Feature("yes", "thinking and redacted_thinking go back unchanged"),
@@ -114,35 +116,30 @@ class AnthropicDecoder:
         self.vendor_model: str | None = None
         self.usage: Usage | None = None
         self.done = False
-        self._whole: list[bytes] | None = [] if whole else None
-        self._sse = SseParser()
+        self._events = Events(whole)
         self._blocks: dict[int, _Open] = {}
         self._counts = UsageReader()
         self._finish: str | None = None
 
     def feed(self, data: bytes) -> list[Delta]:
-        if self._whole is not None:
-            self._whole.append(data)
+        if self._events.whole:
             self.output_bytes += len(data)
-            return []
-        try:
-            return self._take(self._sse.feed(data))
-        except TooLong as error:
-            raise failure("result_too_large", str(error), retriable=False) from error
+        return self._take(self._events.feed(data))
 
     def finish(self) -> Completion:
         try:
-            if self._whole is not None:
-                self._take_whole(b"".join(self._whole))
+            last = self._events.close()
+            if self._events.whole:
+                self._take_whole(last[0])
             else:
-                self._take(self._sse.close())
+                self._take(last)
             if self._finish is None:
                 raise failure("truncated", "the stream ended without a stop reason")
             parts = [block.closed() for _, block in sorted(self._blocks.items())]
         except UNREADABLE as error:
             raise _not_agreed(error) from error
         return Completion(
-            finish_reason=FINISH.get(self._finish, "stop"),
+            finish_reason=finish_reason(FINISH, self._finish, parts),
             parts=parts,
             usage=self.usage,
             vendor_response_id=self.vendor_response_id,
@@ -279,7 +276,7 @@ class AnthropicAdapter:
         return encode(task, model)
 
     def decoder(self, content_type: str) -> AnthropicDecoder:
-        return AnthropicDecoder(whole=content_type.startswith("application/json"))
+        return AnthropicDecoder(is_whole(content_type))
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         codes, message = error_of(body)

@@ -21,6 +21,8 @@ _LIVES: Final[dict[str, dict[str, str]]] = {
     "ephemeral_1h": {"type": "ephemeral", "ttl": "1h"},
 }
 
+_UNMARKED: Final = frozenset({"thinking", "redacted_thinking", VENDOR_PART})
+
 Block = dict[str, Any]
 
 
@@ -43,22 +45,19 @@ class Blocks:
         return out
 
     def _block(self, group: list[ContentPart]) -> Block | None:
-        part = group[0]
-        if part.type == "tool_result":
-            return self._marks(group[-1], _tool_result(group))
-        block = _encoded(part)
-        if block is not None and part.type not in ("thinking", "redacted_thinking", VENDOR_PART):
-            self._marks(part, block)
-        return block
-
-    def _marks(self, part: ContentPart, block: Block) -> Block:
-        if part.cache is not None:
-            life = _LIVES.get(part.cache)
-            if life is None:
-                self._dropped.note("content.cache", f"use one of {', '.join(_LIVES)}")
-            else:
-                block["cache_control"] = life
-                self._marked.append(block)
+        block = _tool_result(group) if group[0].type == "tool_result" else _encoded(group[0])
+        hint = hint_of(group)
+        if hint is None:
+            return block
+        life = _LIVES.get(hint)
+        if life is None:
+            self._dropped.note("content.cache", f"use one of {', '.join(_LIVES)}")
+        elif block is None or group[0].type in _UNMARKED:
+            why = "reasoning, a vendor's own blocks and empty texts can't be marked: mark the part before"
+            self._dropped.note("content.cache", why)
+        else:
+            block["cache_control"] = life
+            self._marked.append(block)
         return block
 
     def _limit_marks(self) -> None:
@@ -91,6 +90,11 @@ def _encoded(part: ContentPart) -> Block | None:
             return {"type": "redacted_thinking", "data": part.signature} if ours(part, ORIGIN) else None
         case _:
             return vendor_block(part, VENDOR_PART)
+
+
+def hint_of(group: list[ContentPart]) -> str | None:
+    """The cache hint of a group of parts that are sent as one: the last one's that has any."""
+    return next((part.cache for part in reversed(group) if part.cache is not None), None)
 
 
 def ours(part: ContentPart, *origins: str) -> bool:

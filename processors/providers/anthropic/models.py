@@ -87,9 +87,13 @@ def reasoning(
     if effort is None:
         return thinking, None
     if effort == "none":
-        if accepts.always_thinks:
+        if thinking is not None:
+            dropped.note(
+                "parameters.reasoning_effort", "reasoning_budget says more: leave one of the two out"
+            )
+        elif accepts.always_thinks:
             dropped.note("parameters.reasoning_effort", "this model thinks always")
-        elif accepts.adaptive and thinking is None:
+        elif accepts.adaptive:
             thinking = {"type": "disabled"}
         return thinking, None
     if effort not in accepts.efforts:

@@ -6,7 +6,7 @@ from processors.providers import json_text
 from processors.providers.anthropic.content import Blocks
 from processors.providers.anthropic.models import Traits, reasoning, sampling, thinks, traits
 from processors.providers.base import HttpRequest
-from processors.providers.encoding import JSON_HEADERS, extra
+from processors.providers.encoding import JSON_HEADERS, always_strict, extra
 from processors.providers.turns import turns
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
@@ -101,5 +101,6 @@ def _format(
     elif not (accepts.json_schema if told is None else told):
         dropped.note("response_format", "this model knows no JSON schema")
     else:
+        always_strict(request, dropped)
         schema = json_text.read_object(wanted.json_schema or "{}", "response_format.json_schema")
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}

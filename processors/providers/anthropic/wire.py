@@ -4,10 +4,13 @@ from typing import Any, Final
 
 import msgspec
 
+from processors.providers.base import FinishReason
+from processors.providers.bounds import LONGEST_TIER, LONGEST_USAGE, UNREADABLE, possible
 from processors.providers.failures import (
     AUTH,
     CONTENT_FILTER,
     CONTEXT_EXCEEDED,
+    FORBIDDEN,
     INVALID_REQUEST,
     NO_SUCH_MODEL,
     OVERLOADED,
@@ -19,18 +22,14 @@ from processors.providers.failures import (
 from schemas.records import Usage
 
 _NULL: Final = msgspec.Raw(b"null")
-_LONGEST_USAGE: Final = 16 * 1024
-_LONGEST_TIER: Final = 64
-_MOST_TOKENS: Final = 10**9
-# What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-FINISH: Final[dict[str, str]] = {
+FINISH: Final[dict[str, FinishReason]] = {
     "end_turn": "stop",
     "max_tokens": "length",
     "stop_sequence": "stop_sequence",
     "tool_use": "tool_call",
     "pause_turn": "pause",
+    "compaction": "pause",
     "refusal": "refusal",
     "model_context_window_exceeded": "context_exceeded",
 }
@@ -48,7 +47,7 @@ ERRORS: Final[Errors] = {
     (None, "message:filter"): CONTENT_FILTER,
     (None, "authentication_error"): AUTH,
     (None, "billing_error"): SPEND_LIMIT,
-    (None, "permission_error"): AUTH,
+    (None, "permission_error"): FORBIDDEN,
     (None, "not_found_error"): NO_SUCH_MODEL,
     (None, "request_too_large"): CONTEXT_EXCEEDED,
     (None, "exceed_context_size_error"): CONTEXT_EXCEEDED,  # llama.cpp, which speaks this wire too
@@ -153,7 +152,7 @@ class UsageReader:
         Counts that can't be true count as not told: they would make a bill that nobody owes.
         """
         text = bytes(raw)
-        if text == b"null" or len(text) > _LONGEST_USAGE:
+        if text == b"null" or len(text) > LONGEST_USAGE:
             return None
         try:
             told = _object_decoder.decode(text)
@@ -166,7 +165,7 @@ class UsageReader:
 def _tier(told: dict[str, Any]) -> str | None:
     """The service tier, or the speed where it is charged like one."""
     tier = told["speed"] if told.get("speed") == "fast" else told.get("service_tier")
-    return tier if isinstance(tier, str) and len(tier) <= _LONGEST_TIER else None
+    return tier if isinstance(tier, str) and len(tier) <= LONGEST_TIER else None
 
 
 def _usage(told: dict[str, Any], raw: str) -> Usage:
@@ -175,7 +174,7 @@ def _usage(told: dict[str, Any], raw: str) -> Usage:
     hour = seen.cache_creation.ephemeral_1h_input_tokens if seen.cache_creation else None
     thought = seen.output_tokens_details.thinking_tokens if seen.output_tokens_details else None
     counts = (seen.input_tokens, written, seen.cache_read_input_tokens, output, hour, thought)
-    if not all(count is None or 0 <= count <= _MOST_TOKENS for count in counts):
+    if not possible(*counts):
         return Usage(raw=raw)
     return Usage(
         input_uncached=seen.input_tokens,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from processors.providers.anthropic.wire import UNREADABLE
 from processors.providers.base import Completion, Delta, Feature, HttpRequest, ProviderFailure
 from processors.providers.bedrock.blocks import Blocks
 from processors.providers.bedrock.eventstream import FrameParser, Head
@@ -17,7 +16,10 @@ from processors.providers.bedrock.wire import (
     event_decoder,
     usage_of,
 )
+from processors.providers.bounds import UNREADABLE
+from processors.providers.events import is_whole
 from processors.providers.failures import failure, http_failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID
 from schemas.config import Model
 from schemas.records import CallTask, Usage
@@ -38,8 +40,9 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "tool_choice": Feature("yes", "auto, required, a name; none where the conversation has no calls"),
     "parallel_tools": Feature("drop", "they can't be forbidden"),
     "tool_result_media": Feature("yes", "images and documents"),
+    "tool_errors": Feature("yes", "status"),
     "json": Feature("drop", "the vendor wants a schema"),
-    "json_schema": Feature("yes", "outputConfig.textFormat; of Claude from 4.5"),
+    "json_schema": Feature("yes", "outputConfig.textFormat, Claude from 4.5; always strict (strict: false by policy)"),
     "reasoning": Feature("yes", "effort"),
     "reasoning_budget": Feature("yes", "of Claude to 4.6"),
     "signatures": Feature("yes", "reasoning, redacted or not, goes back unchanged"),
@@ -53,7 +56,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "penalties": Feature("drop"),
     "names": Feature("drop", "messages.name can't be told"),
     "cache_hints": Feature("yes", "ephemeral, ephemeral_5m, ephemeral_1h"),
-    "service_tier": Feature("yes", "priority, default, flex, reserved"),
+    "service_tier": Feature("yes", "priority, default, flex, reserved; the one that served is read from the answer"),
     "streaming": Feature("yes", "event-stream frames"),
     "usage": Feature("yes", "cache writes of an hour apart; reasoning isn't told"),
     "embeddings": Feature("yes", "Titan and Cohere, by InvokeModel; Cohere's usage is unknown"),
@@ -100,7 +103,7 @@ class BedrockDecoder:
         except _STUMBLES as error:
             raise _not_agreed(error) from error
         return Completion(
-            finish_reason=FINISH.get(self._finish, "stop"),
+            finish_reason=finish_reason(FINISH, self._finish, parts),
             parts=parts,
             usage=self.usage,
             vendor_response_id=self.vendor_response_id,
@@ -123,7 +126,8 @@ class BedrockDecoder:
             case "messageStop":
                 self._stop(event_decoder.decode(payload).stopReason)
             case "metadata":
-                self.usage = usage_of(event_decoder.decode(payload).usage) or self.usage
+                seen = event_decoder.decode(payload)
+                self.usage = usage_of(seen.usage, seen.serviceTier) or self.usage
                 self.done = self._finish is not None
 
     def _stop(self, reason: str | None) -> None:
@@ -137,7 +141,7 @@ class BedrockDecoder:
         for index, raw in enumerate((message.content if message is not None else None) or ()):
             self._blocks.whole(index, raw)
         self.output_bytes = self._blocks.size
-        self.usage = usage_of(answer.usage)
+        self.usage = usage_of(answer.usage, answer.serviceTier)
         self._stop(answer.stopReason)
 
 
@@ -158,7 +162,7 @@ class BedrockAdapter:
         return encode(task, model)
 
     def decoder(self, content_type: str) -> BedrockDecoder:
-        return BedrockDecoder(whole=content_type.startswith("application/json"))
+        return BedrockDecoder(is_whole(content_type))
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         codes, message = error_of(body)

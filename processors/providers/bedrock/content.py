@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from processors.providers import json_text
 from processors.providers.anthropic.content import ORIGIN as CLAUDE
-from processors.providers.anthropic.content import arguments, ours, vendor_block
+from processors.providers.anthropic.content import arguments, hint_of, ours, vendor_block
 from processors.providers.turns import Turn, results
 from processors.providers.unsupported import Dropped
 from schemas.records import ContentPart
@@ -64,17 +64,21 @@ class Blocks:
                 block = self._tool_result(group) if group[0].type == "tool_result" else self._block(group[0])
                 if block is not None:
                     content.append(block)
-                    self._mark(group[-1].cache, content)
+                self._mark(hint_of(group), block, content)
             if content:
                 out.append({"role": turn.role, "content": content})
         return out
 
-    def _mark(self, cache: str | None, content: list[Block]) -> None:
-        if cache is None:
+    def _mark(self, hint: str | None, block: Block | None, content: list[Block]) -> None:
+        if hint is None:
             return
-        point = _CACHE.get(cache)
+        point = _CACHE.get(hint)
         if point is None:
             self._dropped.note("content.cache", f"use one of {', '.join(_CACHE)}")
+        elif block is None:
+            self._dropped.note(
+                "content.cache", "a part that isn't sent can't be marked: mark the part before"
+            )
         else:
             content.append({"cachePoint": point})
 

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import msgspec
 
 from processors.providers import json_text
-from processors.providers.anthropic.wire import UNREADABLE
 from processors.providers.base import HttpRequest
-from processors.providers.embeddings import MOST_TOKENS, Embeddings, Ranking, unreadable
+from processors.providers.bounds import UNREADABLE, possible
+from processors.providers.embeddings import Embeddings, Ranking, unreadable
 from processors.providers.embeddings import decode_rerank as _decode_rerank
 from processors.providers.encoding import JSON_HEADERS
 from processors.providers.unsupported import Dropped
@@ -87,7 +87,7 @@ def decode_embeddings(body: bytes) -> Embeddings:
         raise unreadable(str(error)) from error
     if seen.embedding is not None:
         tokens = seen.inputTextTokenCount
-        if tokens is not None and not 0 <= tokens <= MOST_TOKENS:
+        if not possible(tokens):
             tokens = None
         usage = Usage(input_uncached=tokens, output=None if tokens is None else 0)
         return Embeddings([seen.embedding], usage)

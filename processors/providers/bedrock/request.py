@@ -7,7 +7,7 @@ from processors.providers import json_text
 from processors.providers.anthropic.models import EFFORTS, Traits, reasoning, sampling, thinks, traits
 from processors.providers.base import HttpRequest
 from processors.providers.bedrock.content import Blocks, tool_schema
-from processors.providers.encoding import JSON_HEADERS, extra
+from processors.providers.encoding import JSON_HEADERS, always_strict, extra
 from processors.providers.turns import turns
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
@@ -133,6 +133,7 @@ def _format(
     elif not wanted.json_schema:
         raise Invalid("invalid_request", "response_format.json_schema: type json_schema needs a schema")
     else:
+        always_strict(request, dropped)
         schema = {"schema": wanted.json_schema, "name": wanted.name or "output"}
         form = {"type": "json_schema", "structure": {"jsonSchema": schema}}
         body.setdefault("outputConfig", {})["textFormat"] = form

@@ -4,11 +4,14 @@ from typing import Any, Final
 
 import msgspec
 
-from processors.providers.anthropic.wire import UNREADABLE, phrase_code
+from processors.providers.anthropic.wire import phrase_code
+from processors.providers.base import FinishReason
+from processors.providers.bounds import LONGEST_TIER, LONGEST_USAGE, UNREADABLE, possible
 from processors.providers.failures import (
     AUTH,
     CONTENT_FILTER,
     CONTEXT_EXCEEDED,
+    FORBIDDEN,
     INVALID_REQUEST,
     NO_SUCH_MODEL,
     OVERLOADED,
@@ -19,10 +22,8 @@ from processors.providers.failures import (
 from schemas.records import Usage
 
 _NULL: Final = msgspec.Raw(b"null")
-_LONGEST_USAGE: Final = 16 * 1024
-_MOST_TOKENS: Final = 10**9
 
-FINISH: Final[dict[str, str]] = {
+FINISH: Final[dict[str, FinishReason]] = {
     "end_turn": "stop",
     "max_tokens": "length",
     "stop_sequence": "stop_sequence",
@@ -41,12 +42,13 @@ ERRORS: Final[Errors] = {
     (None, "message:context"): CONTEXT_EXCEEDED,
     (None, "message:filter"): CONTENT_FILTER,
     (None, "message:not_ready"): OVERLOADED,
+    (None, "message:credentials"): AUTH,
     (None, "ThrottlingException"): RATE_LIMITED,
     (None, "ServiceQuotaExceededException"): RATE_LIMITED,
     (None, "ModelNotReadyException"): OVERLOADED,
     (None, "ServiceUnavailableException"): OVERLOADED,
     (None, "ValidationException"): INVALID_REQUEST,
-    (None, "AccessDeniedException"): AUTH,
+    (None, "AccessDeniedException"): FORBIDDEN,
     (None, "UnrecognizedClientException"): AUTH,
     (None, "InvalidSignatureException"): AUTH,
     (None, "ExpiredTokenException"): AUTH,
@@ -70,6 +72,7 @@ _PHRASES: Final = (
     ("too many input tokens", "message:context"),
     ("blocked by content filtering", "message:filter"),
     ("is not ready", "message:not_ready"),
+    ("security token", "message:credentials"),
 )
 
 
@@ -127,6 +130,12 @@ class Started(msgspec.Struct):
     toolResult: msgspec.Raw = _NULL
 
 
+class Tier(msgspec.Struct, gc=False):
+    """The service tier at which the call was served."""
+
+    type: str | None = None
+
+
 class Event(msgspec.Struct):
     """An event of a stream, whichever; what it is stands in the frame's headers."""
 
@@ -135,6 +144,7 @@ class Event(msgspec.Struct):
     start: Started | None = None
     stopReason: str | None = None
     usage: msgspec.Raw = _NULL
+    serviceTier: Tier | None = None
     message: str | None = None
 
 
@@ -170,6 +180,7 @@ class Answer(msgspec.Struct):
     output: _Output | None = None
     stopReason: str | None = None
     usage: msgspec.Raw = _NULL
+    serviceTier: Tier | None = None
 
 
 class _CacheDetail(msgspec.Struct, gc=False):
@@ -192,13 +203,13 @@ _counts_decoder = msgspec.json.Decoder(_Counts)
 _any_decoder = msgspec.json.Decoder()
 
 
-def usage_of(raw: msgspec.Raw) -> Usage | None:
+def usage_of(raw: msgspec.Raw, tier: Tier | None = None) -> Usage | None:
     """The vendor's usage as ours, None where there is none; `inputTokens` leaves out what the cache read and wrote.
 
     Counts that can't be true count as not told: they would make a bill that nobody owes.
     """
     text = bytes(raw)
-    if text == b"null" or len(text) > _LONGEST_USAGE:
+    if text == b"null" or len(text) > LONGEST_USAGE:
         return None
     told = text.decode(errors="replace")
     try:
@@ -209,7 +220,7 @@ def usage_of(raw: msgspec.Raw) -> Usage | None:
     hour = sum(hours) if seen.cacheDetails is not None else None
     written = seen.cacheWriteInputTokens
     counts = (seen.inputTokens, seen.outputTokens, seen.cacheReadInputTokens, written, *hours)
-    if not all(count is None or 0 <= count <= _MOST_TOKENS for count in counts):
+    if not possible(*counts):
         return Usage(raw=told)
     return Usage(
         input_uncached=seen.inputTokens,
@@ -218,6 +229,7 @@ def usage_of(raw: msgspec.Raw) -> Usage | None:
         cache_write_1h=hour if hour is None or hour <= (written or 0) else None,
         output=seen.outputTokens,
         raw=told,
+        service_tier=tier.type[:LONGEST_TIER] if tier is not None and tier.type else None,
     )
 
 

@@ -5,11 +5,18 @@ from typing import Final
 
 from msgspec import UNSET
 
-from processors.providers.base import Completion, Delta, Feature, HttpRequest, ProviderFailure
+from processors.providers.base import (
+    Completion,
+    Delta,
+    Feature,
+    FinishReason,
+    HttpRequest,
+    ProviderFailure,
+)
+from processors.providers.bounds import UNREADABLE
 from processors.providers.cohere.request import ORIGIN, PLAN, VENDOR_PART, encode
 from processors.providers.cohere.wire import (
     ERRORS,
-    UNREADABLE,
     Content,
     Event,
     Message,
@@ -21,9 +28,10 @@ from processors.providers.cohere.wire import (
     usage_of,
     whole_decoder,
 )
+from processors.providers.events import Events, is_whole
 from processors.providers.failures import failure, http_failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID, PART_BYTES, Gather, size_of
-from processors.providers.sse import SseParser, TooLong
 from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Usage
 
@@ -40,8 +48,9 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "tool_result_media": Feature("no"),
     "tool_choice": Feature("yes", "auto, none, required; a name offers that tool alone"),
     "parallel_tools": Feature("drop", "parallel_tool_calls: false can't be told"),
+    "tool_errors": Feature("drop", "say it in the text"),
     "json": Feature("yes"),
-    "json_schema": Feature("yes", "always strict; not together with tools"),
+    "json_schema": Feature("yes", "always strict (strict: false by policy); not together with tools"),
     "reasoning": Feature("drop", "of the efforts none alone; reasoning_budget"),
     "reasoning_budget": Feature("yes"),
     "signatures": Feature("no", "thinking and tool plans go back to Cohere alone, unsigned"),
@@ -53,7 +62,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "stop": Feature("yes", "at most 5"),
     "top_k": Feature("yes"),
     "penalties": Feature("yes", "0 to 1"),
-    "cache_hints": Feature("no", "caches by itself"),
+    "cache_hints": Feature("drop", "caches by itself"),
     "service_tier": Feature(
         "drop", "there are none; parameters.extra.priority orders a customer's own calls"
     ),
@@ -63,7 +72,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "embeddings": Feature("yes"),
     "rerank": Feature("yes"),
 }
-_FINISH: Final = {
+_FINISH: Final[dict[str, FinishReason]] = {
     "COMPLETE": "stop", "STOP_SEQUENCE": "stop_sequence", "MAX_TOKENS": "length", "TOOL_CALL": "tool_call",
     "ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "context_exceeded",
 }  # fmt: skip
@@ -75,8 +84,8 @@ class CohereDecoder:
     """Gathers a streamed answer, or a whole one (`whole`). Cohere doesn't tell the model's name."""
 
     __slots__ = (
-        "_arguments", "_calls", "_finish", "_gather", "_sse", "_whole", "_whole_bytes", "done", "usage",
-        "vendor_model", "vendor_response_id",
+        "_arguments", "_calls", "_events", "_finish", "_gather", "done", "usage", "vendor_model",
+        "vendor_response_id",
     )  # fmt: skip
 
     def __init__(self, whole: bool = False) -> None:
@@ -84,9 +93,7 @@ class CohereDecoder:
         self.usage: Usage | None = None
         self.vendor_response_id: str | None = None
         self.vendor_model: str | None = None
-        self._whole: list[bytes] | None = [] if whole else None
-        self._whole_bytes = 0
-        self._sse = SseParser()
+        self._events = Events(whole)
         self._gather = Gather()
         self._calls: dict[int, ContentPart] = {}
         self._arguments: dict[int, list[str]] = {}
@@ -95,26 +102,19 @@ class CohereDecoder:
     @property
     def output_bytes(self) -> int:
         """Bytes of the output so far."""
-        return self._gather.size + self._whole_bytes
+        return self._gather.size + self._events.held
 
     def feed(self, data: bytes) -> list[Delta]:
         """Take the next bytes. Raises ProviderFailure."""
-        if self._whole is not None:
-            self._whole.append(data)
-            self._whole_bytes += len(data)
-            return []
-        try:
-            events = self._sse.feed(data)
-        except TooLong as error:
-            raise failure("result_too_large", str(error), retriable=False) from error
-        return self._take(events)
+        return self._take(self._events.feed(data))
 
     def finish(self) -> Completion:
         """The answer. Raises ProviderFailure without a finish reason, or with that of a failure."""
-        if self._whole is not None:
-            self._read_whole(b"".join(self._whole))
+        last = self._events.close()
+        if self._events.whole:
+            self._read_whole(last[0])
         else:
-            self._take(self._sse.close())
+            self._take(last)
         if self._finish is None:
             raise failure("truncated", "the stream ended without a finish reason")
         if self._finish in _BROKEN_OFF:
@@ -122,9 +122,10 @@ class CohereDecoder:
         self._gather.close()
         for place, call in self._calls.items():
             call.arguments = "".join(self._arguments[place]) or "{}"
+        parts = self._gather.parts + [call for _, call in sorted(self._calls.items())]
         return Completion(
-            finish_reason=_FINISH.get(self._finish, "error"),
-            parts=self._gather.parts + [call for _, call in sorted(self._calls.items())],
+            finish_reason=finish_reason(_FINISH, self._finish, parts),
+            parts=parts,
             usage=self.usage,
             vendor_response_id=self.vendor_response_id,
             vendor_model=self.vendor_model,
@@ -166,7 +167,6 @@ class CohereDecoder:
             self.done = True
 
     def _read_whole(self, body: bytes) -> None:
-        self._whole_bytes = 0
         try:
             seen = whole_decoder.decode(body)
             if isinstance(seen.message, str):
@@ -248,7 +248,7 @@ class CohereAdapter:
 
     def decoder(self, content_type: str) -> CohereDecoder:
         """A decoder for one answer of that content type."""
-        return CohereDecoder(whole=content_type.startswith("application/json"))
+        return CohereDecoder(is_whole(content_type))
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         """What an answer with an error status means."""

@@ -6,15 +6,14 @@ import msgspec
 import orjson
 
 from processors.providers.base import HttpRequest
-from processors.providers.cohere.wire import UNREADABLE
-from processors.providers.embeddings import MOST_TOKENS, Embeddings, Ranking, unreadable
+from processors.providers.bounds import LONGEST_USAGE, UNREADABLE, possible
+from processors.providers.embeddings import Embeddings, Ranking, ranking, unreadable
 from processors.providers.encoding import JSON_HEADERS
 from schemas.config import Model
 from schemas.records import Usage
 
 # The canonical input types; any other is taken for one of Cohere's own (classification, clustering).
 _TYPES: Final = {"query": "search_query", "document": "search_document"}
-_LONGEST_USAGE = 16 * 1024
 
 
 class _Vectors(msgspec.Struct):
@@ -93,24 +92,19 @@ def decode_rerank(body: bytes) -> Ranking:
         seen = _ranked_decoder.decode(body)
     except UNREADABLE as error:
         raise unreadable(str(error)) from error
-    items = [(place.index, place.relevance_score) for place in seen.results]
-    indices = {index for index, _ in items}
-    if len(indices) != len(items) or (indices and min(indices) < 0):
-        raise unreadable("a ranking names a document twice, or one before the first")
-    items.sort(key=lambda item: -item[1])
-    return Ranking(items, _usage(bytes(seen.meta)))
+    return ranking([(place.index, place.relevance_score) for place in seen.results], _usage(bytes(seen.meta)))
 
 
 def _usage(meta: bytes) -> Usage:
     """The billed tokens; unknown where none are told."""
     if meta == b"null":
         return Usage()
-    raw = meta[:_LONGEST_USAGE].decode(errors="replace")
+    raw = meta[:LONGEST_USAGE].decode(errors="replace")
     try:
         billed = _meta_decoder.decode(meta).billed_units
     except UNREADABLE:
         return Usage(raw=raw)
     tokens = None if billed is None else billed.input_tokens
-    if tokens is None or not 0 <= tokens <= MOST_TOKENS:
+    if tokens is None or not possible(tokens):
         return Usage(raw=raw)
     return Usage(input_uncached=int(tokens), output=0, raw=raw)

@@ -4,9 +4,9 @@ from typing import Any, Final
 
 from processors.providers import json_text
 from processors.providers.base import HttpRequest
-from processors.providers.encoding import JSON_HEADERS, conversation, extra, media
+from processors.providers.encoding import JSON_HEADERS, always_strict, extra, media, without
 from processors.providers.openai.request import function
-from processors.providers.turns import results
+from processors.providers.turns import messages, nameless
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Message, Parameters, RequestEvent, Tool
@@ -33,14 +33,17 @@ def encode(task: CallTask, model: Model) -> HttpRequest:
     request, dropped = task.request, Dropped(model.unsupported)
     body: dict[str, Any] = {
         "model": model.vendor_model,
-        "messages": _messages(request, dropped),
+        "messages": messages(request, result=_result, assistant=_assistant, content=_content),
         "stream": True,
         "max_tokens": task.max_output_tokens,
         **_sampling(request.parameters, dropped),
         **_tools(request, dropped),
-        **_format(request),
+        **_format(request, dropped),
         **extra(request.parameters, _RESERVED),
     }
+    nameless(request, dropped)
+    without(request, dropped, "is_error", "Cohere's tool results know no errors: say it in the text")
+    without(request, dropped, "cache", "Cohere caches by itself")
     return HttpRequest("POST", "/chat", dict(JSON_HEADERS), json_text.write(body), dropped.names)
 
 
@@ -66,6 +69,10 @@ def _thinking(wanted: Parameters, dropped: Dropped) -> dict[str, Any] | None:
         dropped.note("parameters.reasoning_effort", why)
     if budget is not None and budget < 0:
         raise Invalid("invalid_request", f"parameters.reasoning_budget is {budget}: it must be 0 or more")
+    if effort == "none" and budget:
+        dropped.note(
+            "parameters.reasoning_budget", "reasoning_effort none turns it off: leave one of the two out"
+        )
     if effort == "none" or budget == 0:
         return {"type": "disabled"}
     if budget is not None:
@@ -73,12 +80,13 @@ def _thinking(wanted: Parameters, dropped: Dropped) -> dict[str, Any] | None:
     return None if effort is None else {"type": "enabled"}
 
 
-def _format(request: RequestEvent) -> dict[str, Any]:
+def _format(request: RequestEvent, dropped: Dropped) -> dict[str, Any]:
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return {}
     told: dict[str, Any] = {"type": "json_object"}
     if wanted.type == "json_schema":
+        always_strict(request, dropped)
         schema = json_text.read_object(wanted.json_schema or "{}", "response_format.json_schema")
         told["json_schema"] = schema
     return {"response_format": told}
@@ -106,22 +114,6 @@ def _tools(request: RequestEvent, dropped: Dropped) -> dict[str, Any]:
 
 def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function(tool.name, tool.description, tool.input_schema)}
-
-
-def _messages(request: RequestEvent, dropped: Dropped) -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = []
-    if request.system:
-        out.append({"role": "system", "content": request.system})
-    for message in conversation(request):
-        if message.name:
-            dropped.note("messages.name", "Cohere knows no names of speakers")
-        answers = [part for part in message.content if part.type == "tool_result"]
-        out.extend(_result(group) for group in results(answers))
-        if message.role == "assistant":
-            out.append(_assistant(message))
-        elif len(answers) < len(message.content) or not answers:
-            out.append({"role": "user", "content": _content(message.content)})
-    return out
 
 
 def _result(group: list[ContentPart]) -> dict[str, Any]:

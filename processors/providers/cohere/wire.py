@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from processors.providers.bounds import LONGEST_USAGE, UNREADABLE, possible
 from processors.providers.failures import (
     CONTENT_FILTER,
     CONTEXT_EXCEEDED,
@@ -19,11 +20,7 @@ from processors.providers.failures import (
 from schemas.records import Usage
 
 Optional = Raw | UnsetType
-_LONGEST_USAGE = 16 * 1024
-_MOST_TOKENS = 10**9
 _MESSAGE = 300
-# What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _TOO_LONG: Final = "context_length_exceeded"
 _USED_UP: Final = "quota_used_up"
@@ -129,7 +126,7 @@ def usage_of(raw: Raw) -> Usage | None:
     text = bytes(raw)
     if text == b"null":
         return None
-    told = text[:_LONGEST_USAGE].decode(errors="replace")
+    told = text[:LONGEST_USAGE].decode(errors="replace")
     try:
         seen = _usage_decoder.decode(text)
     except UNREADABLE:
@@ -140,7 +137,7 @@ def usage_of(raw: Raw) -> Usage | None:
     if billed is None:
         return Usage(raw=told)
     counts = (billed.input_tokens, billed.output_tokens, cached)
-    if not all(count is None or 0 <= count <= _MOST_TOKENS for count in counts):
+    if not possible(*counts):
         return Usage(raw=told)
     input_ = None if billed.input_tokens is None else int(billed.input_tokens) - int(cached or 0)
     if input_ is not None and input_ < 0:

@@ -9,6 +9,7 @@ from typing import Final
 from processors.providers import json_text
 from processors.providers.base import Feature, HttpRequest, ProviderFailure
 from processors.providers.encoding import JSON_HEADERS
+from processors.providers.events import is_whole
 from processors.providers.failures import http_failure
 from processors.providers.gemini.errors import ERRORS, error_of
 from processors.providers.gemini.request import body_of
@@ -30,8 +31,9 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "tool_choice": Feature("yes", "auto, none, required, a name"),
     "parallel_tools": Feature("drop", "parallel_tool_calls: false can't be told"),
     "tool_result_media": Feature("yes", "from Gemini 3"),
+    "tool_errors": Feature("yes", "`error` instead of `output`"),
     "json": Feature("yes", "responseMimeType"),
-    "json_schema": Feature("yes", "responseJsonSchema; always strict"),
+    "json_schema": Feature("yes", "responseJsonSchema; always strict (strict: false by policy)"),
     "reasoning": Feature("yes", "a level from Gemini 3, before it a budget that stands for the effort"),
     "reasoning_budget": Feature("yes"),
     "signatures": Feature(
@@ -45,8 +47,8 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "stop": Feature("yes", "at most 5"),
     "top_k": Feature("yes"),
     "penalties": Feature("yes"),
-    "cache_hints": Feature("no", "caches by itself; an explicit cache by extra.cachedContent"),
-    "service_tier": Feature("yes", "flex, standard, priority"),
+    "cache_hints": Feature("drop", "caches by itself; an explicit cache by extra.cachedContent"),
+    "service_tier": Feature("yes", "flex, standard, priority; the one that served is read from the answer"),
     "names": Feature("drop", "messages.name can't be told"),
     "streaming": Feature("yes"),
     "usage": Feature("yes", "reconciled with totalTokenCount; cached, thoughts, tool prompts, modalities"),
@@ -78,7 +80,7 @@ class GeminiAdapter:
 
     def decoder(self, content_type: str) -> GeminiDecoder:
         """A decoder for one answer of that content type."""
-        return GeminiDecoder(whole=content_type.startswith("application/json"))
+        return GeminiDecoder(is_whole(content_type))
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         """What an answer with an error status means. A wait in the body counts where the headers have none."""

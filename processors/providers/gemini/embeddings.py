@@ -10,17 +10,17 @@ import msgspec
 import orjson
 
 from processors.providers.base import HttpRequest
-from processors.providers.embeddings import MOST_TOKENS, Embeddings, unreadable
+from processors.providers.bounds import LONGEST_USAGE, UNREADABLE, possible
+from processors.providers.embeddings import Embeddings, unreadable
 from processors.providers.encoding import JSON_HEADERS
 from processors.providers.gemini.adapter import GeminiAdapter, VertexAdapter
-from processors.providers.gemini.wire import NO_RAW, UNREADABLE, usage_of
+from processors.providers.gemini.wire import NO_RAW, usage_of
 from schemas.config import Model
 from schemas.records import Usage
 from schemas.signals import Invalid
 
 # The canonical input types; any other is taken for a task type of Google's own (SEMANTIC_SIMILARITY, CLUSTERING ...).
 _TASKS: Final = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}
-_LONGEST_USAGE = 16 * 1024
 _BY_PREDICT: Final = ("gemini-embedding-001", "gemini-embedding-exp")
 
 
@@ -144,8 +144,8 @@ def decode_vertex_embeddings(body: bytes) -> Embeddings:
 def _predicted_usage(found: list[_Predicted], metadata: bytes) -> Usage:
     """The tokens that were counted for each input, together; unknown where one has none."""
     counts = [one.statistics.token_count if one.statistics is not None else None for one in found]
-    raw = None if metadata == b"null" else metadata[:_LONGEST_USAGE].decode(errors="replace")
-    told = [int(n) for n in counts if n is not None and 0 <= n <= MOST_TOKENS]
+    raw = None if metadata == b"null" else metadata[:LONGEST_USAGE].decode(errors="replace")
+    told = [int(n) for n in counts if n is not None and possible(n)]
     if len(told) != len(counts):
         return Usage(raw=raw)
     return Usage(input_uncached=sum(told), output=0, raw=raw)

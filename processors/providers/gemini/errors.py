@@ -9,9 +9,11 @@ from typing import Final
 
 import msgspec
 
+from processors.providers.bounds import UNREADABLE
 from processors.providers.failures import (
     AUTH,
     CONTEXT_EXCEEDED,
+    FORBIDDEN,
     INVALID_REQUEST,
     NO_SUCH_MODEL,
     OVERLOADED,
@@ -20,10 +22,10 @@ from processors.providers.failures import (
     SPEND_LIMIT,
     Errors,
 )
-from processors.providers.gemini.wire import UNREADABLE
 
 _TOO_LONG: Final = "context_length_exceeded"
 _USED_UP: Final = "quota_used_up"
+_LEAKED: Final = "key_leaked"
 _MESSAGE = 300
 _LONGEST_WAIT_S = 86_400.0
 
@@ -38,7 +40,14 @@ ERRORS: Final[Errors] = {
     (None, "OUT_OF_RANGE"): INVALID_REQUEST,
     # The account isn't served from this place, or not without a paid plan: another deployment may be.
     (None, "FAILED_PRECONDITION"): AUTH,
-    (None, "PERMISSION_DENIED"): AUTH,
+    # The key or its project as a whole, by the reason in the details; without one, this model alone.
+    (None, _LEAKED): AUTH,
+    (None, "API_KEY_SERVICE_BLOCKED"): AUTH,
+    (None, "API_KEY_IP_ADDRESS_BLOCKED"): AUTH,
+    (None, "SERVICE_DISABLED"): AUTH,
+    (None, "CONSUMER_SUSPENDED"): AUTH,
+    (None, "CONSUMER_INVALID"): AUTH,
+    (None, "PERMISSION_DENIED"): FORBIDDEN,
     (None, "UNAUTHENTICATED"): AUTH,
     (None, "NOT_FOUND"): NO_SUCH_MODEL,
     (None, "CANCELLED"): PROVIDER_ERROR,
@@ -116,6 +125,8 @@ def read_error(raw: bytes) -> SeenError:
         codes.append(error.status)
     if _too_long(message):
         codes.insert(0, _TOO_LONG)
+    if "reported as leaked" in message:
+        codes.insert(0, _LEAKED)
     if error.status == "RESOURCE_EXHAUSTED" and _used_up(message, details):
         # Its wait is that of another limit: what is used up for the day isn't there again after it.
         return SeenError((_USED_UP, *codes), message)

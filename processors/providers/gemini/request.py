@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from processors.providers import json_text
-from processors.providers.encoding import extra
+from processors.providers.encoding import always_strict, extra, without
 from processors.providers.gemini.contents import contents
 from processors.providers.gemini.models import thinking
 from processors.providers.unsupported import Dropped
@@ -33,7 +33,13 @@ def body_of(task: CallTask, model: Model, dropped: Dropped, *, ids: bool) -> dic
         body["systemInstruction"] = {"parts": [{"text": request.system}]}
     body.update(_tools(request, dropped))
     config = _sampling(request.parameters, model.vendor_model, dropped)
-    config.update(_format(request))
+    config.update(_format(request, dropped))
+    without(
+        request,
+        dropped,
+        "cache",
+        "Gemini caches by itself; an explicit cache is named by extra.cachedContent",
+    )
     wanted = request.parameters
     if wanted is not None and wanted.service_tier is not None:
         body["serviceTier"] = wanted.service_tier
@@ -55,12 +61,13 @@ def _sampling(wanted: Parameters | None, vendor_model: str, dropped: Dropped) ->
     return config
 
 
-def _format(request: RequestEvent) -> dict[str, Any]:
+def _format(request: RequestEvent, dropped: Dropped) -> dict[str, Any]:
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return {}
     config: dict[str, Any] = {"responseMimeType": "application/json"}
     if wanted.type == "json_schema":
+        always_strict(request, dropped)
         schema = wanted.json_schema or "{}"
         config["responseJsonSchema"] = json_text.read(schema, "response_format.json_schema")
     return config

@@ -8,14 +8,16 @@ from typing import Final
 
 import msgspec
 
-from processors.providers.base import Completion, Delta, ProviderFailure
+from processors.providers.base import Completion, Delta, FinishReason, ProviderFailure
+from processors.providers.bounds import UNREADABLE
+from processors.providers.events import Events
 from processors.providers.failures import failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID, Gather
 from processors.providers.gemini.contents import MADE_ID, ORIGIN, VENDOR_PART
 from processors.providers.gemini.errors import ERRORS, error_of, read_error
 from processors.providers.gemini.wire import (
     NO_RAW,
-    UNREADABLE,
     Blob,
     Candidate,
     Chunk,
@@ -26,10 +28,9 @@ from processors.providers.gemini.wire import (
     raw_part,
     usage_of,
 )
-from processors.providers.sse import SseParser, TooLong
 from schemas.records import ContentPart, Usage
 
-_FINISH: Final = {
+_FINISH: Final[dict[str, FinishReason]] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
     "CONTINUATION": "pause",
@@ -41,7 +42,7 @@ _FINISH: Final = {
         "content_filter",
     ),
 }  # fmt: skip
-# The model broke off: no answer, whatever came before.
+# The model broke off: no answer, whatever came before; as words that nobody knows are without one.
 _BROKEN_OFF: Final = frozenset({
     "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "OTHER",
 })  # fmt: skip
@@ -54,7 +55,7 @@ class GeminiDecoder:
     """Gathers a streamed answer, or a whole one (`whole`): an object, or the list of a stream's objects."""
 
     __slots__ = (
-        "_calls", "_finish", "_gather", "_message", "_sse", "_tail", "_usage", "_whole", "_whole_bytes", "done",
+        "_calls", "_events", "_finish", "_gather", "_message", "_tail", "_usage", "done",
         "vendor_model", "vendor_response_id",
     )  # fmt: skip
 
@@ -62,9 +63,7 @@ class GeminiDecoder:
         self.done = False
         self.vendor_response_id: str | None = None
         self.vendor_model: str | None = None
-        self._whole: list[bytes] | None = [] if whole else None
-        self._whole_bytes = 0
-        self._sse = SseParser()
+        self._events = Events(whole)
         self._gather = Gather()
         self._calls = 0
         self._finish: str | None = None
@@ -74,7 +73,7 @@ class GeminiDecoder:
 
     @property
     def output_bytes(self) -> int:
-        return self._gather.size or self._whole_bytes
+        return self._gather.size or self._events.held
 
     @property
     def usage(self) -> Usage | None:
@@ -85,24 +84,20 @@ class GeminiDecoder:
         return usage_of(bytes(self._usage), whole=whole)
 
     def feed(self, data: bytes) -> list[Delta]:
-        if self._whole is not None:
-            self._whole.append(data)
-            self._whole_bytes += len(data)
+        events = self._events.feed(data)
+        if self._events.whole:
             return []
-        try:
-            events = self._sse.feed(data)
-        except TooLong as error:
-            raise failure("result_too_large", str(error), retriable=False) from error
         self._tail += data
         if len(self._tail) > 8 * _TAIL_BYTES:
             del self._tail[:-_TAIL_BYTES]
         return self._take(events)
 
     def finish(self) -> Completion:
-        if self._whole is not None:
-            self._read_whole(b"".join(self._whole))
+        last = self._events.close()
+        if self._events.whole:
+            self._read_whole(last[0])
         else:
-            self._take(self._sse.close())
+            self._take(last)
         self._gather.close()
         if self._finish is None:
             self._unfinished()
@@ -110,10 +105,7 @@ class GeminiDecoder:
 
     def _completion(self, word: str) -> Completion:
         parts = self._gather.parts
-        reason = _FINISH.get(word, "error")
-        if word in _BROKEN_OFF or (reason == "error" and not parts):
-            told = f": {self._message}" if self._message else ""
-            raise failure("provider_error", f"the model broke off with {word}{told}")
+        reason = finish_reason(_FINISH, word, () if word in _BROKEN_OFF else parts, self._message)
         if reason == "stop" and self._calls:
             reason = "tool_call"
         return Completion(
@@ -126,7 +118,6 @@ class GeminiDecoder:
         )
 
     def _read_whole(self, body: bytes) -> None:
-        self._whole_bytes = 0
         deltas: list[Delta] = []
         try:
             many = body.lstrip().startswith(b"[")

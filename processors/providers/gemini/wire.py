@@ -8,13 +8,12 @@ from typing import Final
 
 import msgspec
 
+from processors.providers.bounds import LONGEST_TIER, LONGEST_USAGE, UNREADABLE, possible
 from schemas.records import Usage
 
 NO_RAW: Final = msgspec.Raw(b"null")
-_LONGEST_USAGE = 16 * 1024
-_MOST_TOKENS = 10**9
-# What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# The types of traffic that are tiers by other names.
+_TIERS: Final = {"ON_DEMAND": "standard", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
 
 
 class _Wire(msgspec.Struct, rename="camel"):
@@ -89,6 +88,7 @@ class _Usage(_Wire):
     total_token_count: int | None = None
     prompt_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
+    traffic_type: str | None = None
 
 
 class _RawContent(_Wire):
@@ -122,7 +122,7 @@ def usage_of(raw: bytes, *, whole: bool = True) -> Usage:
     `whole`: the answer has ended, so that a count which is left out is 0 (protocol buffers leave zeros out); before,
     an output that isn't told yet is unknown.
     """
-    told = raw[:_LONGEST_USAGE].decode(errors="replace")
+    told = raw[:LONGEST_USAGE].decode(errors="replace")
     try:
         seen = _usage_decoder.decode(raw)
     except UNREADABLE:
@@ -131,7 +131,7 @@ def usage_of(raw: bytes, *, whole: bool = True) -> Usage:
         seen.prompt_token_count, seen.cached_content_token_count, seen.candidates_token_count,
         seen.tool_use_prompt_token_count, seen.thoughts_token_count, seen.total_token_count,
     )  # fmt: skip
-    if seen.prompt_token_count is None or not all(n is None or 0 <= n <= _MOST_TOKENS for n in counts):
+    if seen.prompt_token_count is None or not possible(*counts):
         return Usage(raw=told)
     input_, output, exact = _reconciled(seen)
     cached, thoughts = seen.cached_content_token_count, seen.thoughts_token_count
@@ -149,7 +149,15 @@ def usage_of(raw: bytes, *, whole: bool = True) -> Usage:
         audio_output=_of_modality(seen.candidates_tokens_details, "AUDIO"),
         estimated=not exact,
         raw=told,
+        service_tier=_tier_of(seen.traffic_type),
     )
+
+
+def _tier_of(traffic: str | None) -> str | None:
+    """The service tier at which the call was served, as Vertex AI tells it (the Gemini API does so in a header)."""
+    if not traffic or traffic == "TRAFFIC_TYPE_UNSPECIFIED" or len(traffic) > LONGEST_TIER:
+        return None
+    return _TIERS.get(traffic, traffic.lower())
 
 
 def _reconciled(seen: _Usage) -> tuple[int, int, bool]:
@@ -180,4 +188,4 @@ def _of_modality(details: list[_Modality] | None, modality: str) -> int | None:
     if details is None:
         return None
     counts = [one.token_count or 0 for one in details if one.modality == modality]
-    return sum(counts) if all(0 <= n <= _MOST_TOKENS for n in counts) else None
+    return sum(counts) if possible(*counts) else None

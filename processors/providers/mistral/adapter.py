@@ -1,4 +1,4 @@
-"""Mistral's chat completions, always streamed. Like OpenAI's but for what `mistral_wire` tells."""
+"""Mistral's chat completions, always streamed. Like OpenAI's but for what `wire.py` tells."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,15 +8,24 @@ import orjson
 from msgspec import UNSET
 
 from processors.providers import embeddings
-from processors.providers.base import Completion, Delta, Feature, HttpRequest, ProviderFailure
+from processors.providers.base import (
+    Completion,
+    Delta,
+    Feature,
+    FinishReason,
+    HttpRequest,
+    ProviderFailure,
+)
+from processors.providers.bounds import UNREADABLE
 from processors.providers.embeddings import Embeddings
 from processors.providers.encoding import JSON_HEADERS
+from processors.providers.events import Events, is_whole
 from processors.providers.failures import failure, http_failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID, PART_BYTES, Gather, size_of
 from processors.providers.mistral.request import ORIGIN, VENDOR_PART, encode
 from processors.providers.mistral.wire import (
     ERRORS,
-    UNREADABLE,
     Chunk,
     ContentChunk,
     Function,
@@ -27,7 +36,6 @@ from processors.providers.mistral.wire import (
     raw_content,
     usage_of,
 )
-from processors.providers.sse import SseParser, TooLong
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Usage
@@ -45,6 +53,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "tool_choice": Feature("yes", "auto, none, required, a name"),
     "tool_result_media": Feature("yes", "images and documents"),
     "parallel_tools": Feature("yes"),
+    "tool_errors": Feature("drop", "say it in the text"),
     "json": Feature("yes"),
     "json_schema": Feature("yes"),
     "reasoning": Feature("yes", "reasoning_effort"),
@@ -65,7 +74,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "embeddings": Feature("yes"),
     "rerank": Feature("no"),
 }
-_FINISH: Final = {
+_FINISH: Final[dict[str, FinishReason]] = {
     "stop": "stop", "length": "length", "model_length": "context_exceeded", "tool_calls": "tool_call",
     "content_filter": "content_filter",
 }  # fmt: skip
@@ -77,8 +86,8 @@ class MistralDecoder:
     """Gathers a streamed answer, or a whole one where the server doesn't stream (`whole`)."""
 
     __slots__ = (
-        "_arguments", "_calls", "_finish", "_gather", "_places", "_sse", "_whole", "_whole_bytes", "done", "usage",
-        "vendor_model", "vendor_response_id",
+        "_arguments", "_calls", "_events", "_finish", "_gather", "_places", "done", "usage", "vendor_model",
+        "vendor_response_id",
     )  # fmt: skip
 
     def __init__(self, whole: bool = False) -> None:
@@ -86,9 +95,7 @@ class MistralDecoder:
         self.usage: Usage | None = None
         self.vendor_response_id: str | None = None
         self.vendor_model: str | None = None
-        self._whole: list[bytes] | None = [] if whole else None
-        self._whole_bytes = 0
-        self._sse = SseParser()
+        self._events = Events(whole)
         self._gather = Gather()
         self._calls: list[ContentPart] = []
         self._places: dict[int, int] = {}
@@ -98,27 +105,15 @@ class MistralDecoder:
     @property
     def output_bytes(self) -> int:
         """Bytes of the output so far."""
-        return self._gather.size + self._whole_bytes
+        return self._gather.size + self._events.held
 
     def feed(self, data: bytes) -> list[Delta]:
         """Take the next bytes. Raises ProviderFailure."""
-        if self._whole is not None:
-            self._whole.append(data)
-            self._whole_bytes += len(data)
-            return []
-        try:
-            events = self._sse.feed(data)
-        except TooLong as error:
-            raise failure("result_too_large", str(error), retriable=False) from error
-        return self._take(events)
+        return self._take(self._events.feed(data))
 
     def finish(self) -> Completion:
         """The answer. Raises ProviderFailure without a finish reason, or with that of a failure."""
-        if self._whole is not None:
-            self._whole_bytes = 0
-            self._take([b"".join(self._whole)])
-        else:
-            self._take(self._sse.close())
+        self._take(self._events.close())
         if self._finish is None:
             raise failure("truncated", "the stream ended without a finish reason")
         if self._finish == "error":
@@ -126,9 +121,10 @@ class MistralDecoder:
         self._gather.close()
         for call, pieces in zip(self._calls, self._arguments, strict=True):
             call.arguments = "".join(pieces) or "{}"
+        parts = self._gather.parts + self._calls
         return Completion(
-            finish_reason=_FINISH.get(self._finish, "error"),
-            parts=self._gather.parts + self._calls,
+            finish_reason=finish_reason(_FINISH, self._finish, parts),
+            parts=parts,
             usage=self.usage,
             vendor_response_id=self.vendor_response_id,
             vendor_model=self.vendor_model,
@@ -260,7 +256,7 @@ class MistralAdapter:
 
     def decoder(self, content_type: str) -> MistralDecoder:
         """A decoder for one answer of that content type."""
-        return MistralDecoder(whole=content_type.startswith("application/json"))
+        return MistralDecoder(is_whole(content_type))
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         """What an answer with an error status means."""

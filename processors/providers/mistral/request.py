@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from processors.providers import json_text
 from processors.providers.base import HttpRequest
-from processors.providers.encoding import JSON_HEADERS, conversation, extra, media
-from processors.providers.openai.request import cache_key, function, json_schema
-from processors.providers.turns import results
+from processors.providers.encoding import JSON_HEADERS, extra, media, without
+from processors.providers.openai.request import function, hinted_key, json_schema
+from processors.providers.turns import messages, nameless
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Message, Parameters, RequestEvent, Tool
@@ -38,14 +38,16 @@ def encode(task: CallTask, model: Model) -> HttpRequest:
     request, dropped = task.request, Dropped(model.unsupported)
     body: dict[str, Any] = {
         "model": model.vendor_model,
-        "messages": _messages(request, dropped),
+        "messages": messages(request, result=_result, assistant=_assistant, content=_content),
         "stream": True,
         "max_tokens": task.max_output_tokens,
         **_sampling(request.parameters, dropped),
         **_tools(request),
         **_format(request),
     }
-    key = cache_key(task)
+    nameless(request, dropped)
+    without(request, dropped, "is_error", "Mistral's tool results know no errors: say it in the text")
+    key = hinted_key(task, dropped)
     if key is not None:
         body["prompt_cache_key"] = key
     body.update(extra(request.parameters, _RESERVED))
@@ -92,22 +94,6 @@ def _tools(request: RequestEvent) -> dict[str, Any]:
 
 def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function(tool.name, tool.description, tool.input_schema)}
-
-
-def _messages(request: RequestEvent, dropped: Dropped) -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = []
-    if request.system:
-        out.append({"role": "system", "content": request.system})
-    for message in conversation(request):
-        if message.name:
-            dropped.note("messages.name", "Mistral knows no names of speakers")
-        answers = [part for part in message.content if part.type == "tool_result"]
-        out.extend(_result(group) for group in results(answers))
-        if message.role == "assistant":
-            out.append(_assistant(message))
-        elif len(answers) < len(message.content) or not answers:
-            out.append({"role": "user", "content": _content(message.content)})
-    return out
 
 
 def _result(group: list[ContentPart]) -> dict[str, Any]:

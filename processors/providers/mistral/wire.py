@@ -9,15 +9,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from processors.providers.bounds import LONGEST_USAGE, UNREADABLE, possible
 from processors.providers.failures import CONTEXT_EXCEEDED, NO_SUCH_MODEL, OVERLOADED, Errors
 from schemas.records import Usage
 
 Optional = Raw | UnsetType
-_LONGEST_USAGE = 16 * 1024
-_MOST_TOKENS = 10**9
 _MESSAGE = 300
-# What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _TOO_LONG: Final = "context_length_exceeded"
 _NO_CAPACITY: Final = "service_tier_capacity_exceeded"
@@ -132,14 +129,14 @@ def usage_of(raw: Raw) -> Usage | None:
     text = bytes(raw)
     if text == b"null":
         return None
-    told = text[:_LONGEST_USAGE].decode(errors="replace")
+    told = text[:LONGEST_USAGE].decode(errors="replace")
     try:
         seen = _usage_decoder.decode(text)
     except UNREADABLE:
         return Usage(raw=told)
     cached = seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details is not None else None
     counts = (seen.prompt_tokens, cached, seen.completion_tokens)
-    if not all(count is None or 0 <= count <= _MOST_TOKENS for count in counts):
+    if not possible(*counts):
         return Usage(raw=told)
     uncached = None if seen.prompt_tokens is None else seen.prompt_tokens - (cached or 0)
     if uncached is not None and uncached < 0:

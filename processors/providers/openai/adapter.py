@@ -1,7 +1,7 @@
 """OpenAI's Chat Completions and every server that speaks like it, always streamed.
 
-What a server does its own way is in `presets.py`; the request in `openai_request.py`, the answer in
-`openai_stream.py`, errors in `openai_errors.py`.
+What a server does its own way is in `presets.py`; the request in `request.py`, the answer in `stream.py`, errors in
+`errors.py`.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Final
 
 from processors.providers import embeddings
 from processors.providers.base import Feature, HttpRequest, ProviderFailure
+from processors.providers.events import is_whole
 from processors.providers.failures import http_failure
 from processors.providers.openai.errors import ERRORS, error_of
 from processors.providers.openai.presets import OPENAI, dialect_of, features_of
@@ -37,7 +38,7 @@ class OpenAiAdapter:
         return encode(task, model, self.dialect, self.path(model, "/chat/completions"))
 
     def decoder(self, content_type: str) -> OpenAiDecoder:
-        return OpenAiDecoder(content_type.startswith("application/json"), self.dialect)
+        return OpenAiDecoder(is_whole(content_type), self.dialect)
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         codes, message = error_of(body)

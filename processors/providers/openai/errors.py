@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from processors.providers.bounds import UNREADABLE
 from processors.providers.failures import (
     CONTENT_FILTER,
     CONTEXT_EXCEEDED,
@@ -13,7 +14,6 @@ from processors.providers.failures import (
     SPEND_LIMIT,
     Errors,
 )
-from processors.providers.openai.wire import UNREADABLE
 
 _MESSAGE = 300
 

@@ -9,13 +9,18 @@ from processors.providers.unsupported import Dropped
 from schemas.records import ContentPart, Message, RequestEvent
 from schemas.signals import Invalid
 
+Json = dict[str, Any]
 # Reasoning as OpenRouter told it, a JSON list.
 OPENROUTER_PART: Final = "vendor:openrouter"
 _SOUNDS: Final = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav"}
 _THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _OWN_FIELD: Final = frozenset({"tool_call", "tool_result"}) | _THINKING
 
-Json = dict[str, Any]
+_LIVES: Final[dict[str, Json]] = {
+    "ephemeral": {"type": "ephemeral"},
+    "ephemeral_5m": {"type": "ephemeral"},
+    "ephemeral_1h": {"type": "ephemeral", "ttl": "1h"},
+}
 
 
 class Messages:
@@ -34,9 +39,18 @@ class Messages:
         if request.system:
             out.append({"role": "system", "content": request.system})
         for message in encoding.conversation(request):
+            if self._dialect.cache == "cache_control":
+                self._check_hints(message)
             self._message(message, out)
         self._flush(out)
         return out
+
+    def _check_hints(self, message: Message) -> None:
+        for part in message.content:
+            if part.cache and part.cache not in _LIVES:
+                self._dropped.note("content.cache", f"use one of {', '.join(_LIVES)}")
+            elif part.cache and part.type != "text":
+                self._dropped.note("content.cache", f"{self._dialect.name} marks texts alone: mark a text")
 
     def _message(self, message: Message, out: list[Json]) -> None:
         results = [part for part in message.content if part.type == "tool_result"]
@@ -123,8 +137,8 @@ class Messages:
         kind = part.type
         if kind == "text":
             body: Json = {"type": "text", "text": part.text or ""}
-            if part.cache and self._dialect.cache == "cache_control":
-                body["cache_control"] = {"type": "ephemeral"}
+            if self._dialect.cache == "cache_control" and part.cache in _LIVES:
+                body["cache_control"] = _LIVES[part.cache]
             return body
         if kind not in ("image", "document", "audio"):
             raise Invalid("invalid_request", f"a part of type {kind!r} can't be sent to this provider")

@@ -224,9 +224,6 @@ def in_stream(dialect: Dialect) -> Errors:
 def features_of(dialect: Dialect) -> dict[str, Feature]:
     """What a dialect supports, for its page."""
 
-    def by(supported: bool, note: str = "") -> Feature:
-        return Feature("yes", note) if supported else Feature("no", note)
-
     def parameter(name: str, note: str = "") -> Feature:
         why = dialect.unsupported.get(name)
         return Feature("yes", note) if why is None else Feature("drop", why)
@@ -236,21 +233,18 @@ def features_of(dialect: Dialect) -> dict[str, Feature]:
     return {
         "text": Feature("yes"),
         "system": Feature("yes"),
-        "image_bytes": by("image" in dialect.media, "as a data URL" if "image" in dialect.media else ""),
-        "image_url": by("image" in dialect.media),
-        "document": by("document" in dialect.media, "bytes only" if "document" in dialect.media else ""),
-        "audio": by("audio" in dialect.media, "bytes only" if "audio" in dialect.media else ""),
+        **_media_features(dialect),
         "tools": Feature("yes"),
         "tool_choice": Feature("yes", "auto, none, required, a name"),
         "parallel_tools": parameter("parallel_tool_calls"),
-        "tool_result_media": by("image" in dialect.media, "in a user message" if "image" in dialect.media else ""),
+        "tool_errors": Feature("drop", "say it in the text"),
         "json": Feature("yes"),
-        "json_schema": by(True) if dialect.json_schema else Feature("drop", "sent as JSON mode"),
+        "json_schema": Feature("yes") if dialect.json_schema else Feature("drop", "sent as JSON mode"),
         "reasoning": Feature("yes", f"`{dialect.effort}`"),
         "reasoning_budget": parameter("reasoning_budget", f"`{dialect.budget}`"),
-        "signatures": by(dialect.reasoning_details, thinking),
-        "thinking_back": by(bool(thinking), thinking),
-        "vendor_parts": by(dialect.reasoning_details),
+        "signatures": _by(dialect.reasoning_details, thinking),
+        "thinking_back": _by(bool(thinking), thinking),
+        "vendor_parts": _by(dialect.reasoning_details),
         "citations": Feature("no", "the text stays, its annotations are left out"),
         "temperature": parameter("temperature", sampling),
         "top_p": parameter("top_p", sampling),
@@ -258,13 +252,26 @@ def features_of(dialect: Dialect) -> dict[str, Feature]:
         "stop": parameter("stop"),
         "top_k": parameter("top_k"),
         "penalties": parameter("frequency_penalty"),
-        "cache_hints": Feature("yes", f"`{dialect.cache}`")
-        if dialect.cache
-        else Feature("no", "caches by itself"),
+        "cache_hints": Feature("yes", f"`{dialect.cache}`") if dialect.cache else Feature("drop", "caches by itself"),
         "service_tier": parameter("service_tier"),
         "names": Feature("yes") if dialect.names else Feature("drop", "messages.name can't be told"),
         "streaming": Feature("yes"),
         "usage": Feature("yes", dialect.note),
-        "embeddings": by(dialect.embeddings),
-        "rerank": by(dialect.rerank),
+        "embeddings": _by(dialect.embeddings),
+        "rerank": _by(dialect.rerank),
+    }  # fmt: skip
+
+
+def _by(supported: bool, note: str = "") -> Feature:
+    return Feature("yes", note) if supported else Feature("no")
+
+
+def _media_features(dialect: Dialect) -> dict[str, Feature]:
+    image = "image" in dialect.media
+    return {
+        "image_bytes": _by(image, "as a data URL"),
+        "image_url": _by(image),
+        "document": _by("document" in dialect.media, "bytes only"),
+        "audio": _by("audio" in dialect.media, "bytes only"),
+        "tool_result_media": _by(image, "in a user message"),
     }

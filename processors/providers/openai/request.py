@@ -25,6 +25,8 @@ _SAMPLING: Final = (
 RESERVED: Final = frozenset(
     {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
 )
+# What a vendor keeps a prefix for anyway, where it isn't told.
+_SHORT_LIVES: Final = ("ephemeral", "ephemeral_5m")
 Json = dict[str, Any]
 
 
@@ -48,7 +50,12 @@ def encode(
     if request.tools:
         _tools(body, request, dialect, dropped)
     _format(body, request, dialect, dropped)
-    if dialect.cache == "prompt_cache_key" and (key := cache_key(task)):
+    encoding.without(
+        request, dropped, "is_error", "Chat Completions' tool results know no errors: say it in the text"
+    )
+    if dialect.cache is None:
+        encoding.without(request, dropped, "cache", f"{dialect.name} caches by itself")
+    if dialect.cache == "prompt_cache_key" and (key := hinted_key(task, dropped)):
         body["prompt_cache_key"] = key
     merge(body, encoding.extra(parameters, RESERVED))
     return HttpRequest("POST", path, dict(encoding.JSON_HEADERS), json_text.write(body), dropped.names)
@@ -166,6 +173,15 @@ def json_schema(request: RequestEvent) -> Json | None:
     if wanted.strict is not None:
         named["strict"] = wanted.strict
     return named
+
+
+def hinted_key(task: CallTask, dropped: Dropped) -> str | None:
+    """As `cache_key`; reports a hint that asks for more than a key can tell. Raises signals.Invalid under `reject`."""
+    for message in encoding.conversation(task.request):
+        for part in message.content:
+            if part.cache and part.cache not in _SHORT_LIVES:
+                dropped.note("content.cache", f"a cache key tells no time: use {' or '.join(_SHORT_LIVES)}")
+    return cache_key(task)
 
 
 def cache_key(task: CallTask) -> str | None:

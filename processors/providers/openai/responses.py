@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from processors.providers.base import Feature, HttpRequest, ProviderFailure
+from processors.providers.events import is_whole
 from processors.providers.failures import http_failure
 from processors.providers.openai.errors import ERRORS, error_of
 from processors.providers.openai.responses_request import encode
@@ -24,6 +25,7 @@ FEATURES: Final[Mapping[str, Feature]] = {
     "tool_choice": Feature("yes", "auto, none, required, a name"),
     "parallel_tools": Feature("yes"),
     "tool_result_media": Feature("yes", "images and documents"),
+    "tool_errors": Feature("drop", "say it in the text"),
     "json": Feature("yes"),
     "json_schema": Feature("yes", "`text.format`"),
     "reasoning": Feature("yes", "`reasoning.effort`; summaries with `extra: {reasoning: {summary: auto}}`"),
@@ -54,7 +56,7 @@ class ResponsesAdapter:
         return encode(task, model)
 
     def decoder(self, content_type: str) -> ResponsesDecoder:
-        return ResponsesDecoder(content_type.startswith("application/json"))
+        return ResponsesDecoder(is_whole(content_type))
 
     def failure(self, status: int, wait_ms: int | None, body: bytes) -> ProviderFailure:
         codes, message = error_of(body)

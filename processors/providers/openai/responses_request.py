@@ -7,9 +7,9 @@ from typing import Any, Final
 from processors.providers import encoding, json_text
 from processors.providers.base import HttpRequest
 from processors.providers.openai.models import SAMPLING, samples_alone
-from processors.providers.openai.request import cache_key, function, json_schema, merge
+from processors.providers.openai.request import function, hinted_key, json_schema, merge
 from processors.providers.openai.responses_wire import PHASES, VENDOR_PART
-from processors.providers.turns import results
+from processors.providers.turns import nameless, results
 from processors.providers.unsupported import Dropped
 from schemas.config import Model
 from schemas.records import CallTask, ContentPart, Parameters, RequestEvent
@@ -32,7 +32,8 @@ def encode(task: CallTask, model: Model, path: str = "/responses") -> HttpReques
     """The streamed response of a task. Raises signals.Invalid where it can't be expressed."""
     request, dropped = task.request, Dropped(model.unsupported)
     parameters = request.parameters or Parameters()
-    items = _Items(dropped).of(request)
+    nameless(request, dropped)
+    items = _items(request)
     body: Json = {
         "model": model.vendor_model,
         "input": items,
@@ -48,7 +49,9 @@ def encode(task: CallTask, model: Model, path: str = "/responses") -> HttpReques
     if request.tools:
         _tools(body, request)
     _format(body, request)
-    if key := cache_key(task):
+    why = "the Responses API's tool results know no errors: say it in the text"
+    encoding.without(request, dropped, "is_error", why)
+    if key := hinted_key(task, dropped):
         body["prompt_cache_key"] = key
     merge(body, encoding.extra(request.parameters, RESERVED))
     return HttpRequest("POST", path, dict(encoding.JSON_HEADERS), json_text.write(body), dropped.names)
@@ -101,27 +104,19 @@ def _format(body: Json, request: RequestEvent) -> None:
     body["text"] = {"format": form}
 
 
-class _Items:
-    """Encodes messages as input items, in their order."""
-
-    def __init__(self, dropped: Dropped) -> None:
-        self._dropped = dropped
-
-    def of(self, request: RequestEvent) -> list[Json]:
-        """Raises signals.Invalid where a part can't be sent."""
-        items: list[Json] = []
-        for message in encoding.conversation(request):
-            if message.name:
-                self._dropped.note("messages.name", "the Responses API knows no names of speakers")
-            outputs = [part for part in message.content if part.type == "tool_result"]
-            rest = [part for part in message.content if part.type != "tool_result"]
-            items.extend(_output(group) for group in results(outputs))
-            if message.role == "assistant":
-                items.extend(_said(rest))
-            elif rest or not outputs:
-                content = [_input(part) for part in rest if not _skipped(part)]
-                items.append({"type": "message", "role": message.role, "content": _plain(content)})
-        return items
+def _items(request: RequestEvent) -> list[Json]:
+    """The messages as input items, in their order. Raises signals.Invalid where a part can't be sent."""
+    items: list[Json] = []
+    for message in encoding.conversation(request):
+        outputs = [part for part in message.content if part.type == "tool_result"]
+        rest = [part for part in message.content if part.type != "tool_result"]
+        items.extend(_output(group) for group in results(outputs))
+        if message.role == "assistant":
+            items.extend(_said(rest))
+        elif rest or not outputs:
+            content = [_input(part) for part in rest if not _skipped(part)]
+            items.append({"type": "message", "role": message.role, "content": _plain(content)})
+    return items
 
 
 def _plain(content: list[Json]) -> str | list[Json]:

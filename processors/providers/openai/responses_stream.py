@@ -4,8 +4,11 @@ from typing import Final, Literal, NoReturn
 
 from msgspec import UNSET, Raw
 
-from processors.providers.base import Completion, Delta
+from processors.providers.base import Completion, Delta, FinishReason
+from processors.providers.bounds import UNREADABLE
+from processors.providers.events import Events
 from processors.providers.failures import failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID, PART_BYTES, size_of
 from processors.providers.openai.errors import ERRORS, IN_STREAM, stream_error_of
 from processors.providers.openai.responses_wire import (
@@ -16,8 +19,7 @@ from processors.providers.openai.responses_wire import (
     parts_of,
     response_decoder,
 )
-from processors.providers.openai.wire import UNREADABLE, tier_of, told, usage_of
-from processors.providers.sse import SseParser, TooLong
+from processors.providers.openai.wire import tier_of, told, usage_of
 from schemas.records import ContentPart, Usage
 
 Kind = Literal["text", "thinking", "tool_call"]
@@ -37,7 +39,7 @@ _ENDS: Final = {
     "response.cancelled": "cancelled",
 }
 _STATUSES: Final = frozenset(_ENDS.values())
-_INCOMPLETE: Final = {
+_INCOMPLETE: Final[dict[str, FinishReason]] = {
     "max_output_tokens": "length",
     "content_filter": "content_filter",
     "max_messages": "pause",
@@ -70,7 +72,7 @@ class _Growing:
 class ResponsesDecoder:
     """The decoder of the Responses API."""
 
-    __slots__ = ("_end", "_items", "_raw", "_refused", "_sse", "_whole", "done", "output_bytes", "usage",
+    __slots__ = ("_end", "_events", "_items", "_raw", "_refused", "done", "output_bytes", "usage",
                  "vendor_model", "vendor_response_id")  # fmt: skip
 
     def __init__(self, whole: bool = False) -> None:
@@ -79,30 +81,24 @@ class ResponsesDecoder:
         self.vendor_model: str | None = None
         self.usage: Usage | None = None
         self.done = False
-        self._whole: list[bytes] | None = [] if whole else None
-        self._sse = SseParser()
+        self._events = Events(whole)
         self._items: dict[str | int, _Growing] = {}
         self._refused = False
         self._end: str | None = None
         self._raw: str | None = None
 
     def feed(self, data: bytes) -> list[Delta]:
-        if self._whole is not None:
-            self._whole.append(data)
+        if self._events.whole:
             self.output_bytes += len(data)
-            return []
-        try:
-            events = self._sse.feed(data)
-        except TooLong as error:
-            raise failure("result_too_large", str(error), retriable=False) from error
-        return self._take(events)
+        return self._take(self._events.feed(data))
 
     def finish(self) -> Completion:
-        if self._whole is not None:
+        last = self._events.close()
+        if self._events.whole:
             self.output_bytes = 0
-            self._take_whole(b"".join(self._whole))
+            self._take_whole(last[0])
         else:
-            self._take(self._sse.close())
+            self._take(last)
         if self._end is None:
             raise failure("truncated", "the stream ended before the response was complete")
         parts = [part for item in self._items.values() for part in item.told()]
@@ -115,9 +111,9 @@ class ResponsesDecoder:
             finish_reason_raw=self._raw,
         )
 
-    def _reason(self, parts: list[ContentPart]) -> str:
+    def _reason(self, parts: list[ContentPart]) -> FinishReason:
         if self._end != "completed":
-            return _INCOMPLETE.get(self._raw or "", "length")
+            return finish_reason(_INCOMPLETE, self._raw or "", parts)
         if any(part.type == "tool_call" for part in parts):
             return "tool_call"
         return "refusal" if self._refused else "stop"

@@ -5,15 +5,17 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from processors.providers.base import Completion, Delta
+from processors.providers.base import Completion, Delta, FinishReason
+from processors.providers.bounds import UNREADABLE
+from processors.providers.events import Events
 from processors.providers.failures import failure, stream_failure
+from processors.providers.finish import finish_reason
 from processors.providers.gather import LONGEST_ID, PART_BYTES, size_of
 from processors.providers.openai.audio import Sound
 from processors.providers.openai.errors import filtered, stream_error_of
 from processors.providers.openai.messages import OPENROUTER_PART
 from processors.providers.openai.presets import COMPATIBLE, Dialect, in_stream
 from processors.providers.openai.wire import (
-    UNREADABLE,
     Audio,
     Choice,
     Chunk,
@@ -25,13 +27,13 @@ from processors.providers.openai.wire import (
     told,
     usage_of,
 )
-from processors.providers.sse import SseParser, TooLong
 from schemas.records import ContentPart, Usage
 
 _FILTER_PART: Final = "vendor:azure"
-_FINISH: Final = {
-    "stop": "stop", "eos": "stop", "length": "length", "model_length": "length", "tool_calls": "tool_call",
-    "function_call": "tool_call", "content_filter": "content_filter",
+_FINISH: Final[dict[str, FinishReason]] = {
+    "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop_sequence",
+    "length": "length", "model_length": "length", "tool_calls": "tool_call", "function_call": "tool_call",
+    "content_filter": "content_filter",
 }  # fmt: skip
 # The server says that it broke off: no answer, whatever came before.
 _BROKEN_OFF: Final = frozenset({"error", "abort", "insufficient_system_resource"})
@@ -52,8 +54,8 @@ class OpenAiDecoder:
     """The decoder of Chat Completions, in one server's dialect."""
 
     __slots__ = (
-        "_audio", "_calls", "_details", "_dialect", "_filter", "_finish", "_raw", "_refused", "_sse",
-        "_text", "_thinking", "_whole", "done", "output_bytes", "usage", "vendor_model", "vendor_response_id",
+        "_audio", "_calls", "_details", "_dialect", "_events", "_filter", "_raw", "_refused", "_sequence",
+        "_text", "_thinking", "done", "output_bytes", "usage", "vendor_model", "vendor_response_id",
     )  # fmt: skip
 
     def __init__(self, whole: bool = False, dialect: Dialect = COMPATIBLE) -> None:
@@ -63,8 +65,7 @@ class OpenAiDecoder:
         self.usage: Usage | None = None
         self.done = False
         self._dialect = dialect
-        self._whole: list[bytes] | None = [] if whole else None
-        self._sse = SseParser()
+        self._events = Events(whole)
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._calls: dict[int, _Call] = {}
@@ -73,42 +74,43 @@ class OpenAiDecoder:
         self._filter: bytes | None = None
         self._refused = False
         self._raw: str | None = None
-        self._finish: str | None = None
+        self._sequence = False
 
     def feed(self, data: bytes) -> list[Delta]:
-        if self._whole is not None:
-            self._whole.append(data)
+        if self._events.whole:
             self.output_bytes += len(data)
-            return []
-        try:
-            events = self._sse.feed(data)
-        except TooLong as error:
-            raise failure("result_too_large", str(error), retriable=False) from error
-        return self._take(events)
+        return self._take(self._events.feed(data))
 
     def finish(self) -> Completion:
-        if self._whole is not None:
+        if self._events.whole:
             self.output_bytes = 0
-            self._take([b"".join(self._whole)])
-        else:
-            self._take(self._sse.close())
-        if self._finish is None:
+        self._take(self._events.close())
+        if self._raw is None:
             raise failure("truncated", "the stream ended without a finish reason")
         if self._raw in _BROKEN_OFF:
             broken = failure("overloaded", f"the server broke the answer off ({self._raw})")
             broken.usage = self.usage
             raise broken
         parts = self._parts()
-        if self._finish == "stop":  # a call that was forced ends so too
-            self._finish = "tool_call" if self._calls else "refusal" if self._refused else "stop"
+        finish = finish_reason(_FINISH, self._raw, parts)
+        if finish == "stop":
+            finish = self._stopped_by()
         return Completion(
-            finish_reason=self._finish,
+            finish_reason=finish,
             parts=parts,
             usage=self.usage,
             vendor_response_id=self.vendor_response_id,
             vendor_model=self.vendor_model,
             finish_reason_raw=self._raw,
         )
+
+    def _stopped_by(self) -> FinishReason:
+        """What `stop` stands for: a sequence, a call that was forced or a refusal ends so too."""
+        if self._sequence:
+            return "stop_sequence"
+        if self._calls:
+            return "tool_call"
+        return "refusal" if self._refused else "stop"
 
     def _take(self, events: list[bytes]) -> list[Delta]:
         deltas: list[Delta] = []
@@ -179,9 +181,7 @@ class OpenAiDecoder:
             raise self._failed(error)
         if choice.finish_reason:
             self._raw = choice.finish_reason[:LONGEST_ID]
-            self._finish = _FINISH.get(self._raw, "stop")
-            if isinstance(choice.stop_reason, str) and self._finish == "stop":
-                self._finish = "stop_sequence"
+            self._sequence = isinstance(choice.stop_reason, str)
         if choice.content_filter_results is not UNSET:
             self._filter = told(choice.content_filter_results)
 
@@ -263,11 +263,11 @@ class OpenAiDecoder:
         if self._text:
             parts.append(Part(type="text", text="".join(self._text)))
         if self._audio is not None:
-            parts.append(self._audio.part(streamed=self._whole is None))
+            parts.append(self._audio.part(streamed=not self._events.whole))
         for _, call in sorted(self._calls.items()):
             call.part.arguments = "".join(call.pieces) or "{}"
             parts.append(call.part)
-        if self._finish == "content_filter" and self._filter is not None:
+        if self._raw == "content_filter" and self._filter is not None:
             parts += self._filtered(self._filter)
         return parts
 

@@ -1,10 +1,11 @@
 """The part of an OpenAI-compatible answer that Sluice reads. Unknown fields are ignored."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from processors.providers.bounds import LONGEST_TIER, LONGEST_USAGE, UNREADABLE, possible
 from schemas.records import Usage
 
 # Present only where the server told it: the decoder then need not compare with null.
@@ -100,12 +101,6 @@ class _Counts(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-_LONGEST_USAGE: Final = 16 * 1024
-_MOST_TOKENS: Final = 10**9
-_LONGEST_TIER: Final = 64
-# What reading hostile JSON raises: not JSON, not of this form, no UTF-8, nested without end.
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
 chunk_decoder = msgspec.json.Decoder(Chunk)
 _counts_decoder = msgspec.json.Decoder(_Counts)
 
@@ -121,7 +116,7 @@ def told(raw: Optional) -> bytes | None:
 def tier_of(raw: Optional) -> str | None:
     """The service tier that a vendor tells; None where it tells none."""
     text = told(raw)
-    if text is None or not 2 < len(text) <= _LONGEST_TIER or b"\\" in text or text[:1] != b'"':
+    if text is None or not 2 < len(text) <= LONGEST_TIER or b"\\" in text or text[:1] != b'"':
         return None
     return text[1:-1].decode(errors="replace")
 
@@ -134,7 +129,7 @@ def usage_of(raw: Optional, reasoning_apart: bool = False) -> Usage | None:
     would make a bill that nobody owes.
     """
     text = told(raw)
-    if text is None or len(text) > _LONGEST_USAGE:
+    if text is None or len(text) > LONGEST_USAGE:
         return None
     kept = text.decode(errors="replace")
     try:
@@ -149,16 +144,9 @@ def usage_of(raw: Optional, reasoning_apart: bool = False) -> Usage | None:
     written = into.cache_write_tokens
     counts = (sent, cached, written, output, out.reasoning_tokens, into.audio_tokens, into.image_tokens,
               out.audio_tokens, seen.total_tokens)  # fmt: skip
-    if not all(count is None or 0 <= count <= _MOST_TOKENS for count in counts):
+    if not possible(*counts) or (sent is not None and sent < (cached or 0)):
         return Usage(raw=kept)
-    uncached = None
-    if sent is not None:
-        uncached = sent - (cached or 0)
-        if uncached < 0:
-            return Usage(raw=kept)
-        if written is not None:  # a token is billed once, whatever the vendor counts where
-            written = min(written, uncached)
-            uncached -= written
+    uncached, written = _billed_once(sent, cached, written)
     return Usage(
         input_uncached=uncached,
         cache_read=cached,
@@ -170,6 +158,17 @@ def usage_of(raw: Optional, reasoning_apart: bool = False) -> Usage | None:
         audio_output=out.audio_tokens,
         raw=kept,
     )
+
+
+def _billed_once(sent: int | None, cached: int | None, written: int | None) -> tuple[int | None, int | None]:
+    """(neither read from a cache nor written to one, written): each token of the input is in one of them alone."""
+    if sent is None:
+        return None, written
+    uncached = sent - (cached or 0)
+    if written is None:
+        return uncached, None
+    written = min(written, uncached)
+    return uncached - written, written
 
 
 def _cached(seen: _Counts, into: _InputDetails) -> tuple[int | None, ...]:

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakValueDictionary
 
 from processors.limits.backend import Backend
 from processors.limits.limiter import Limiter
+from processors.per_config import PerConfig
 from processors.providers.adapters import adapter_of, transport_of
 from processors.providers.authorisers import Resolver
 from processors.providers.base import Adapter
@@ -45,30 +47,30 @@ class Connection:
 
 
 class Targets:
-    """Gives the pool of a model under a configuration (which is kept, as its id is the key).
+    """Gives the pool of a model under a configuration. Pools go with their configuration, connections with their pools.
 
-    What a key or a deployment has coming to it is shared by all models and configurations of the worker. `changed` is
-    called where something that others may wait for has changed.
+    What a key or a deployment has coming to it (benches, limits) is shared by all models and configurations of the
+    worker, and stays. `changed` is called where something that others may wait for has changed.
     """
 
     def __init__(self, sessions: Sessions, limits: Backend, resolver: Resolver = RESOLVER) -> None:
         self._sessions, self._limits, self._resolver = sessions, limits, resolver
-        self._pools: dict[tuple[int, str], tuple[Config, Pool]] = {}
+        self._pools: PerConfig[dict[str, Pool]] = PerConfig(lambda config: {})
         self._benches: dict[tuple[str, ...], Bench] = {}
         self._limiters: dict[tuple[str, str], Limiter] = {}
         self._limits_told: dict[tuple[str, str], RateLimits] = {}
-        self._connections: dict[tuple[str, str | None], Connection] = {}
-        self._adapters: dict[str, Adapter] = {}
+        self._connections: WeakValueDictionary[tuple[str, str | None], Connection] = WeakValueDictionary()
+        self._adapters: WeakValueDictionary[str, Adapter] = WeakValueDictionary()
         self.changed: list[Callable[[], None]] = []
 
     def pool(self, config: Config, model_id: str) -> Pool:
         """The pool of a model, which the configuration has."""
-        known = self._pools.get((id(config), model_id))
-        if known is None:
+        pools = self._pools.of(config)
+        if model_id not in pools:
             model = config.models[model_id]
             targets = [target for place in model.places for target in self._targets(config, model, place)]
-            known = self._pools[id(config), model_id] = config, Pool(targets)
-        return known[1]
+            pools[model_id] = Pool(targets)
+        return pools[model_id]
 
     def obey(self, config: Config) -> None:
         """From now on keys have the limits of this configuration, whichever one a task was made under."""

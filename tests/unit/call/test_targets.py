@@ -1,11 +1,14 @@
 """The targets that a configuration makes, and what of them outlives it."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from processors.limits.backend import MemoryBackend
+from processors.pricing.book import book_of
 from processors.providers.authorisers import Resolver
 from processors.providers.pool import Grant, Later, Pool, Refused, Target
 from schemas.config import Config
@@ -14,6 +17,7 @@ from streams.services.call.targets import Targets
 from streams.settings import resolve_document, resolve_secret
 
 AUTH = ErrorInfo(error_class="auth", message="refused", retriable=True)
+FORBIDDEN = ErrorInfo(error_class="forbidden", message="not this model", retriable=True)
 
 
 def config(**models: dict[str, Any]) -> Config:
@@ -88,6 +92,39 @@ def test_a_key_that_is_refused_rests_for_every_model_and_configuration() -> None
     for told, model in ((first, "n"), (config(m=BOTH, n={"provider": "one", "vendor_model": "other"}), "n")):
         other = shared.pool(told, model)
         assert {start(other, 1.0).target.key for _ in range(4)} == {"key-2"}
+
+
+def test_a_key_that_may_not_call_one_model_rests_for_that_one_alone() -> None:
+    shared = targets()
+    told = config(m=BOTH, n={"provider": "one", "vendor_model": "other"})
+    pool, other = shared.pool(told, "m"), shared.pool(told, "n")
+    pool.failed(start(pool), FORBIDDEN, 0.0, 0.5)
+    assert {start(pool, 1.0).target.id for _ in range(8)} == {"one/m-1#key-2", "second#key-1"}
+    assert {start(other, 1.0).target.key for _ in range(4)} == {"key-1", "key-2"}
+
+
+def test_a_configuration_that_is_gone_leaves_nothing_but_benches_and_limits() -> None:
+    shared = targets()
+    model = {"provider": "two", "vendor_model": "v"}
+    kept, old = config(m=model), config(m={"provider": "one", "vendor_model": "v"})
+    pool = shared.pool(kept, "m")
+    pool.failed(start(pool), AUTH, 0.0, 0.5)
+    gone: list[weakref.ref[Any]] = [
+        weakref.ref(old),
+        weakref.ref(shared.pool(old, "m").targets[0].connection),
+    ]
+    assert len(shared._pools) == 2 and None not in [one() for one in gone]
+    book_of(old)
+    del old
+    gc.collect()
+    assert len(shared._pools) == 1 and [one() for one in gone] == [None, None]
+    assert shared.pool(kept, "m") is pool
+    del kept, pool
+    gc.collect()
+    assert not len(shared._pools) and not shared._connections and not shared._adapters
+    assert isinstance(shared.pool(config(m=model), "m").look(1, 1.0), Refused), (
+        "a bench outlives its configuration"
+    )
 
 
 def test_another_secret_under_a_new_configuration_is_another_key() -> None:

@@ -76,5 +76,6 @@ def test_its_failures() -> None:
 
 def test_broken_answers_give_a_typed_error(pytestconfig: pytest.Config) -> None:
     seed = random.Random(pytestconfig.option.hypothesis_seed).randrange(2**32)
-    fuzz(Case("toy", [ANSWER, ERROR], make=lambda: ADAPTER.decoder("")), seed, 3000)
-    fuzz(Case("toy errors", [ERROR], read=lambda data: ADAPTER.failure(500, None, data)), seed, 1000)
+    answers = Case("toy", [ANSWER, ERROR], make=lambda: ADAPTER.decoder(""))
+    errors = Case("toy errors", [ERROR], read=lambda data: ADAPTER.failure(500, None, data))
+    assert (fuzz(answers, seed, 3000), fuzz(errors, seed, 1000)) == (3000, 1000)

@@ -388,3 +388,22 @@ async def test_what_the_vendor_told_is_kept_beside_an_estimate(
     usage = told_or_estimated(Usage(**told, raw="{}"), task, 12)
     assert (usage.input_uncached, usage.output) == expected and usage.estimated and usage.raw == "{}"
     assert (usage.cache_read, usage.reasoning) == (told.get("cache_read"), told.get("reasoning"))
+
+
+@pytest.mark.parametrize("finish", [b'"finish_reason":"stop"', b'"finish_reason":null'], ids=["whole", "cut"])
+async def test_the_tier_that_served_may_be_told_in_the_head(
+    session: aiohttp.ClientSession, finish: bytes
+) -> None:
+    chunk = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"x"},'
+        + finish
+        + b'}],"usage":{"prompt_tokens":1}}\n\n'
+    )
+    head = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\nx-gemini-service-tier: Standard\r\n"
+    server, url = await answering(head + b"content-length: %d\r\n\r\n" % len(chunk), chunk)
+    async with server:
+        try:
+            usage = (await call(order(session, url))).usage
+        except ProviderFailure as failed:
+            usage = failed.usage
+    assert usage is not None and usage.service_tier == "standard"

@@ -34,7 +34,7 @@ KINDS = {
         (400, "context_length_exceeded", "context_exceeded", False, False, False),
         (400, "content_filter", "content_filter", False, False, False),
         (401, None, "auth", True, False, False),
-        (403, None, "auth", True, False, False),
+        (403, None, "forbidden", True, False, False),
         (404, None, "no_such_model", True, False, False),
         (413, None, "context_exceeded", False, False, False),
         (418, None, "invalid_request", False, False, False),

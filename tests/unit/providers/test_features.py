@@ -2,22 +2,16 @@
 
 import pytest
 
-from tests.provider_kinds import KINDS, REQUESTS, encoded, proofs, support
+from tests.provider_kinds import KINDS, REQUESTS, proofs, support
 from tests.provider_proofs import REAL, SIMULATED
 
 CLAIMS = [(name, feature) for name in KINDS for feature in REQUESTS]
-# A hint changes no answer, so that nothing is refused for it.
-HINTS = {"cache_hints"}
 
 
 @pytest.mark.parametrize(("name", "feature"), CLAIMS, ids=lambda value: value)
 def test_a_claim_is_what_the_adapter_does(name: str, feature: str) -> None:
     kind = KINDS[name]
-    claimed = kind.features[feature].support
-    if feature in HINTS and claimed == "no":
-        assert encoded(kind, feature, "reject").body == encoded(kind, feature, "reject", plain=True).body
-    else:
-        assert support(kind, feature) == claimed
+    assert support(kind, feature) == kind.features[feature].support
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -77,6 +77,7 @@ def two_keys() -> Pool:
     ("told", "at", "look"),
     [
         (error("auth"), 100.0, Refused(error("auth"))),
+        (error("forbidden"), 104.0, Refused(error("forbidden"))),
         (error("spend_limit"), 159.0, Refused(error("spend_limit"))),
         (error("no_such_model"), 104.0, Refused(error("no_such_model"))),
         (error("rate_limited", 8000), 107.0, Later(1.0)),

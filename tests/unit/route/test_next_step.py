@@ -28,6 +28,7 @@ def world() -> World:
         ("failed", "spend_limit", False, "large"),
         ("failed", "auth", False, "large"),
         ("failed", "auth", True, "large"),
+        ("failed", "forbidden", True, "large"),
         ("failed", "no_such_model", False, "large"),
         ("failed", "context_exceeded", False, "large"),
         ("failed", "provider_error", False, "large"),

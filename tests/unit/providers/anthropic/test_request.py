@@ -127,8 +127,11 @@ def test_cache_hints() -> None:
 
 def test_thinking_takes_no_cache_hint() -> None:
     said = [ContentPart(type="thinking", text="hm", signature="c2ln", cache="ephemeral")]
-    sent = body(messages=[user(text("x")), Message(role="assistant", content=said), user(text("y"))])
+    talk = [user(text("x")), Message(role="assistant", content=said), user(text("y"))]
+    sent = body(policy="drop", messages=talk)
     assert "cache_control" not in sent["messages"][1]["content"][0]
+    with pytest.raises(Invalid, match=r"content\.cache: reasoning"):
+        encoded(messages=talk)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_server_tools_are_kept_and_their_input_counts() -> None:
     [
         ("end_turn", "stop"), ("max_tokens", "length"), ("stop_sequence", "stop_sequence"),
         ("tool_use", "tool_call"), ("pause_turn", "pause"), ("refusal", "refusal"),
-        ("model_context_window_exceeded", "context_exceeded"), ("something_new", "stop"),
+        ("model_context_window_exceeded", "context_exceeded"), ("compaction", "pause"),
     ],
 )  # fmt: skip
 def test_stop_reasons(raw: str, canonical: str) -> None:

@@ -17,7 +17,7 @@ from processors.providers.bedrock.adapter import BedrockAdapter
         ),
         (400, b'{"__type":"com.amazon.coral#ServiceQuotaExceededException","message":"x"}', "rate_limited"),
         (403, b'{"message":"The security token included in the request is invalid."}', "auth"),
-        (403, b'{"Message":"User is not authorized to perform: bedrock:InvokeModel"}', "auth"),
+        (403, b'{"Message":"User is not authorized to perform: bedrock:InvokeModel"}', "forbidden"),
         (404, b'{"message":"Could not resolve the foundation model"}', "no_such_model"),
         (408, b'{"message":"Model has timed out in processing the request."}', "provider_error"),
         (424, b'{"message":"The model failed.","originalStatusCode":500}', "provider_error"),

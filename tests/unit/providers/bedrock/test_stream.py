@@ -36,7 +36,7 @@ def test_a_text() -> None:
     assert [(p.type, p.text) for p in answer.parts] == [("text", "Hello, größe!")]
     assert (answer.finish_reason, answer.finish_reason_raw) == ("stop", "end_turn")
     usage = answer.usage
-    assert usage is not None and not usage.estimated
+    assert usage is not None and not usage.estimated and usage.service_tier == "flex"
     assert (usage.input_uncached, usage.output, usage.cache_read, usage.cache_write_1h) == (
         30,
         12,
@@ -88,11 +88,12 @@ def test_system_tools_are_kept_and_go_back_as_they_came() -> None:
         ("end_turn", "stop"), ("max_tokens", "length"), ("stop_sequence", "stop_sequence"),
         ("tool_use", "tool_call"), ("guardrail_intervened", "content_filter"),
         ("content_filtered", "content_filter"), ("model_context_window_exceeded", "context_exceeded"),
-        ("malformed_model_output", "error"), ("malformed_tool_use", "error"), ("something_new", "stop"),
+        ("malformed_model_output", "error"), ("malformed_tool_use", "error"),
     ],
 )  # fmt: skip
 def test_stop_reasons(raw: str, canonical: str) -> None:
-    _, answer = decoded(event("messageStop", stopReason=raw))
+    text = event("contentBlockDelta", contentBlockIndex=0, delta={"text": "x"})
+    _, answer = decoded(text + event("messageStop", stopReason=raw))
     assert (answer.finish_reason, answer.finish_reason_raw) == (canonical, raw)
 
 
@@ -114,6 +115,7 @@ def test_an_answer_that_wasn_t_streamed() -> None:
         300,
         0,
     )
+    assert usage.service_tier == "default"
 
 
 @pytest.mark.parametrize(

@@ -334,3 +334,19 @@ def test_what_is_large_counts(part: dict[str, Any]) -> None:
 def test_empty_parts_are_nothing() -> None:
     _, answer = decoded(event({}, {"text": ""}, {"text": "x"}, finish="STOP"))
     assert answer.parts == [ContentPart(type="text", text="x")]
+
+
+@pytest.mark.parametrize(
+    ("traffic", "tier"),
+    [
+        ("ON_DEMAND", "standard"),
+        ("ON_DEMAND_PRIORITY", "priority"),
+        ("ON_DEMAND_FLEX", "flex"),
+        ("PROVISIONED_THROUGHPUT", "provisioned_throughput"),
+        ("TRAFFIC_TYPE_UNSPECIFIED", None),
+    ],
+)
+def test_the_tier_that_served_is_told_as_traffic(traffic: str, tier: str | None) -> None:
+    counted = {"promptTokenCount": 1, "candidatesTokenCount": 1, "trafficType": traffic}
+    _, answer = decoded(event({"text": "x"}, finish="STOP", usageMetadata=counted))
+    assert answer.usage is not None and answer.usage.service_tier == tier

@@ -44,17 +44,21 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def parsed(kind: Any, value: Any) -> None:
-    """The vendor's type takes `value`; what it doesn't know it passes over. Raises pydantic.ValidationError."""
-    _consumed(_adapter(kind).validate_python(value), [])
+def parsed(kind: Any, value: Any) -> Any:
+    """What the vendor's type knows of `value`; the rest is passed over. Raises pydantic.ValidationError."""
+    return _consumed(_adapter(kind).validate_python(value), [])
 
 
-def strictly(kind: Any, value: Any) -> None:
-    """The vendor's type takes `value` and has a place for everything in it. Raises ValidationError, AssertionError."""
+def strictly(kind: Any, value: Any) -> Any:
+    """What the vendor's type makes of `value`: the same, as it must have a place for everything in it.
+
+    Raises ValidationError, AssertionError.
+    """
     strange: list[str] = []
     seen = _consumed(_adapter(kind).validate_python(value), strange)
     assert not strange, f"the vendor's type doesn't know {strange}"
     assert seen == value, "the vendor's type has no place for a part of this"
+    return seen
 
 
 def _consumed(value: Any, strange: list[str]) -> Any:

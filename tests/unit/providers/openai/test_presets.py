@@ -245,7 +245,7 @@ def test_what_an_answer_that_was_broken_off_had_used_is_told() -> None:
         ("vllm/error_422.json", 422, ("invalid_request", False, False)),
         ("llama-cpp/error_400_context.json", 400, ("context_exceeded", False, False)),
         ("ollama/error_404.json", 404, ("no_such_model", True, False)),
-        ("xai/error_403.json", 403, ("auth", True, False)),
+        ("xai/error_403.json", 403, ("forbidden", True, False)),
     ],
 )
 def test_errors_of_servers(name: str, status: int, meaning: tuple[str, bool, bool]) -> None:
