@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 NAME ?= pipeline
+JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CACHE := $(or $(SLUICE_CACHE_DIR),~/.cache/sluice)
@@ -39,7 +40,7 @@ demo: preflight venv
 	@$(BIN)/sluice demo
 
 test: preflight venv simulators lint types imports
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 # The provider simulators that tests ask: one is in the lock file, the other comes by npm.
 simulators: venv
