@@ -84,7 +84,7 @@ class SmallDisk(Engine):
     Where this machine lets nobody mount one, the engine refuses inserts as it does when the disk is nearly full.
     """
 
-    def __init__(self, path: Path, size_mb: int = 160) -> None:
+    def __init__(self, path: Path, size_mb: int = 400) -> None:
         super().__init__(path)
         path.mkdir()
         mount = f"mount -t tmpfs -o size={size_mb}m tmpfs '{path}'"

@@ -8,12 +8,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from streams.local.clickhouse_server import engine_config, errors, sql
+from streams.local.clickhouse_server.disk import Disk
 
 ADMIN_ROLE: Final = "admin"
 ANALYST_ROLE: Final = "analyst"
@@ -44,14 +46,18 @@ class Connection:
     Not safe for two threads at once. Every method raises `errors.EngineError` for what the engine refuses.
     """
 
-    def __init__(self, raw: Any, spool: Path) -> None:
+    def __init__(self, raw: Any, spool: Path, disk: Disk) -> None:
         self._raw = raw
         self._spool = spool
+        self._disk = disk
 
     def execute(self, statement: bytes, form: str = "TabSeparated", counts: Counts | None = None) -> bytes:
         """Run one statement and return its whole result in the format `form` (a FORMAT clause goes first)."""
+        began = time.time()
         with _engine_errors():
             result = self._raw.query(statement, form)
+        if result.rows_written():
+            self._disk.check(began)
         out: bytes = result.bytes()
         if counts is not None:
             _count(counts, result, len(out))
@@ -81,6 +87,8 @@ class Connection:
         The data go by a file: chdb's own streaming insert tells parse errors only, and acknowledges rows that a
         constraint, a DEFAULT or the storage refused.
         """
+        self._disk.admit()
+        began = time.time()
         with tempfile.NamedTemporaryFile(dir=self._spool, prefix="insert-") as file:
             for piece in data:
                 file.write(piece)
@@ -90,6 +98,7 @@ class Connection:
             statement = before + source + settings + b" FORMAT " + form.encode()
             with _engine_errors():
                 done = self._raw.query(statement, "Null")
+        self._disk.check(began)
         counts.written_rows += done.rows_written()
         counts.written_bytes += done.bytes_written()
         counts.read_rows, counts.read_bytes = counts.written_rows, counts.written_bytes
@@ -112,7 +121,9 @@ class Engine:
         self.path = path
         self._lock = lock
         self._url = url
-        self._keep = Connection(_connect(url), spool_of(path))  # the engine lives as long as it has a connection
+        self._disk = Disk(path, self._run)
+        self._keep = self.connect()  # the engine lives as long as it has a connection
+        self._disk.start()
         version, timezone = self._keep.execute(b"SELECT version(), timezone()").decode().split("\t")
         self.version = version
         self.timezone = timezone.strip()
@@ -138,20 +149,24 @@ class Engine:
 
     def connect(self) -> Connection:
         """A connection of its own: tens of microseconds, so that each request can have one."""
-        return Connection(_connect(self._url), spool_of(self.path))
+        return Connection(_connect(self._url), spool_of(self.path), self._disk)
 
     def kill(self, tag: str) -> None:
         """End the running statement whose log_comment holds `tag`; it then raises QUERY_WAS_CANCELLED."""
-        connection = self.connect()
-        try:
-            connection.execute(kill_statement(tag))
-        finally:
-            connection.close()
+        self._run(kill_statement(tag))
 
     def close(self) -> None:
         """Let go of the directory. Connections must be closed before."""
+        self._disk.close()
         self._keep.close()
         self._lock.close()
+
+    def _run(self, statement: bytes) -> bytes:
+        connection = self.connect()
+        try:
+            return connection.execute(statement, "JSONCompactEachRow")
+        finally:
+            connection.close()
 
 
 def kill_statement(tag: str) -> bytes:
