@@ -34,6 +34,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         seen.update(more)
         return "v1"
 
+    monkeypatch.delenv("SLUICE_WELL_KNOWN_PORTS", raising=False)
     monkeypatch.setattr(lifecycle, "start_stack", start_stack)
     monkeypatch.setattr(lifecycle, "start_workers", lambda *_: None)
     monkeypatch.setattr(provision, "provision", provisioned)
