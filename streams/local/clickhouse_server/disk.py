@@ -1,17 +1,26 @@
 """The disk under the embedded engine: what it must have left for inserts and merges, and what it failed to keep.
 
 chdb takes a write that the disk refused for done (seen with chdb-core 26.9: fourteen writes of one part failed with
-ENOSPC, the INSERT was acknowledged, the part's files are empty). So nothing is written while little is left, and what
-was written while the disk got full is compared with what is there. A ClickHouse server tells such errors by itself.
+ENOSPC, the INSERT was acknowledged, the part's files are empty). So nothing is written while little is left, and while
+not much is left what was written is compared with what is there. A ClickHouse server tells such errors by itself.
+
+    left                  inserts     merges      parts that were written
+    2 GiB or more         go          go          are believed
+    less                  go          go          are compared with their files, after each insert and all the time
+    less than 128 MiB     refused     stopped     the same
+
+A table with a part that isn't whole is loaded anew: the engine then sets that part aside, and takes back those of which
+it was merged. So does the next start of the process, if it ends before.
 """
 
 import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streams.local.clickhouse_server import errors, sql
 
@@ -19,18 +28,20 @@ log = logging.getLogger(__name__)
 
 LOW_BYTES: Final = 128 << 20
 """With less than this left nothing is inserted or merged: many times what the largest chunk of the sink takes."""
+DOUBTFUL_BYTES: Final = 2 << 30
+"""With less than this left parts are compared: more than anybody fills and frees again while one is written."""
 
 _LOOK_EVERY_S: Final = 0.2
+_PATIENCE_S: Final = 5.0
 _WRITTEN_SINCE: Final = b"""
     SELECT database, table, name, path, bytes_on_disk FROM system.parts
     WHERE active AND modification_time >= toDateTime(%d)
 """
-_Part = tuple[str, str, str]
-"""Database, table and name."""
+_Table = tuple[str, str]
 
 
 class Disk:
-    """Keeps inserts and merges from a full disk, and takes out the parts that it doesn't hold.
+    """Keeps inserts and merges from a full disk, and sets the parts aside that it doesn't hold.
 
     `run` has the engine run a statement and returns its result as JSONCompactEachRow. Safe for many threads.
     """
@@ -38,9 +49,10 @@ class Disk:
     def __init__(self, path: Path, run: Callable[[bytes], bytes]) -> None:
         self._path = path
         self._run = run
-        self._paused = False
-        self._broken: set[_Part] = set()
-        self._lock = threading.Lock()
+        self._stopped = False
+        self._broken: set[_Table] = set()
+        self._lock = threading.RLock()
+        self._compared = time.time()  # until when the watch has compared, Unix time
         self._closed = threading.Event()
         self._watch = threading.Thread(target=self._keep_looking, name="disk", daemon=True)
 
@@ -51,7 +63,8 @@ class Disk:
     def close(self) -> None:
         """End the watch."""
         self._closed.set()
-        self._watch.join()
+        if self._watch.ident is not None:
+            self._watch.join(_PATIENCE_S)
 
     def admit(self) -> None:
         """Raise NOT_ENOUGH_SPACE where nothing may be inserted now."""
@@ -59,72 +72,88 @@ class Disk:
             raise errors.EngineError(errors.NOT_ENOUGH_SPACE, self._refusal())
 
     def check(self, began: float) -> None:
-        """Where the disk has got low: raise NOT_ENOUGH_SPACE if it lacks anything written since `began` (Unix time).
+        """Raise NOT_ENOUGH_SPACE if the disk lacks anything of what was written since `began` (Unix time).
 
-        What merges wrote meanwhile counts, too. Parts that aren't whole are taken out as soon as there is room: until
-        then queries of them fail, and afterwards their rows are missing as if they had never been inserted.
+        To be called while what the statement needs of the disk is still there.
         """
-        if not self._low():
-            return
-        if found := self._incomplete(began - 1):
-            with self._lock:
-                self._broken |= found
-            raise errors.EngineError(
-                errors.NOT_ENOUGH_SPACE, f"The disk didn't take what was written. {self._refusal()}"
-            )
+        if self._doubtful() and self._mend(began):
+            message = f"The disk didn't take what was written. {self._refusal()}"
+            raise errors.EngineError(errors.NOT_ENOUGH_SPACE, message)
 
     def look(self) -> None:
-        """Stop merges where the disk has got low; mend and let them go on where it is no longer."""
+        """Stop merges where the disk has got low, compare what was written, and let merges go on when there is room."""
         low = self._low()
-        if self._broken and not low:
-            self._take_out()
-        if low == self._paused:
-            return
-        self._run(b"SYSTEM STOP MERGES" if low else b"SYSTEM START MERGES")
-        self._paused = low
-        what = "no inserts and no merges" if low else "inserts and merges go on"
-        log.warning("%s has %d MiB left: %s", self._path, self._free() >> 20, what)
+        if low:  # each time: tables may have come since
+            self._run(b"SYSTEM STOP MERGES")
+        if low or self._stopped or self._broken or self._doubtful():
+            now = time.time()
+            self._mend(self._compared)
+            self._compared = now
+        else:
+            self._compared = time.time()
+        if self._stopped and not low and not self._broken:
+            self._run(b"SYSTEM START MERGES")
+        if low != self._stopped:
+            what = "no inserts and no merges" if low else "inserts and merges go on"
+            log.warning("%s has %d MiB left: %s", self._path, self._free() >> 20, what)
+        self._stopped = low or bool(self._broken)
 
-    def _take_out(self) -> None:
+    def _mend(self, since: float) -> bool:
+        """Load the tables anew that have parts of which the disk lacks something; True if there were any."""
         with self._lock:
-            self._broken &= {(d, t, n) for d, t, n, *_ in self._parts(0)}  # others were dropped meanwhile
-            for part in sorted(self._broken):
-                database, table, name = part
+            self._broken |= self._incomplete(since - 1)
+            found = bool(self._broken)
+            for database, table in sorted(self._broken):
                 where = sql.identifier(database) + b"." + sql.identifier(table)
-                self._run(b"ALTER TABLE %s DETACH PART %s" % (where, sql.quote(name)))
+                try:
+                    self._run(b"DETACH TABLE IF EXISTS %s" % where)
+                    self._run(b"ATTACH TABLE IF NOT EXISTS %s" % where)
+                except errors.EngineError as error:
+                    if error.code != errors.UNKNOWN_TABLE:  # else it was dropped
+                        log.error("%s.%s can't be loaded anew, which is tried again: %s", database, table, error)
+                        continue
+                self._broken.discard((database, table))
+        return found
+
+    def _incomplete(self, since: float) -> set[_Table]:
+        found = set()
+        for line in self._run(_WRITTEN_SINCE % since).splitlines():
+            database, table, name, path, size = _part(line)
+            if not _whole(path, size):
+                found.add((database, table))
                 log.error(
-                    "part %s of %s.%s was written while the disk was full, and is taken out: "
-                    "what was acknowledged of it is told and repaired by sluice reconcile", name, database, table
+                    "the disk was full: part %s of %s.%s isn't whole, and is set aside. What had been acknowledged "
+                    "of it is told and put in again by sluice reconcile --repair", name, database, table
                 )  # fmt: skip
-                self._broken.discard(part)
+        return found
 
     def _keep_looking(self) -> None:
         while not self._closed.wait(_LOOK_EVERY_S):
             try:
                 self.look()
-            except errors.EngineError as error:  # it is tried again, and until then nothing is inserted or merged
-                log.error("the disk's watch: %s", error)
+            except Exception:  # whatever it was is tried again, and without this watch a full disk loses rows
+                log.exception("the disk can't be watched")
 
     def _free(self) -> int:
         found = os.statvfs(self._path)
-        return found.f_bavail * found.f_frsize
+        return found.f_bavail * found.f_frsize if found.f_favail or not found.f_files else 0
 
     def _low(self) -> bool:
         return self._free() < LOW_BYTES
 
+    def _doubtful(self) -> bool:
+        return self._free() < DOUBTFUL_BYTES
+
     def _refusal(self) -> str:
+        if not self._low():
+            return "A table is being loaded anew: try again"
         left, needed = self._free() >> 20, LOW_BYTES >> 20
         return f"{self._path} has {left} MiB left and needs {needed} MiB: make room on its disk"
 
-    def _incomplete(self, since: float) -> set[_Part]:
-        return {
-            (database, table, name)
-            for database, table, name, path, size in self._parts(since)
-            if not _whole(Path(path), int(size))
-        }
 
-    def _parts(self, since: float) -> list[Any]:
-        return [json.loads(line) for line in self._run(_WRITTEN_SINCE % since).splitlines()]
+def _part(line: bytes) -> tuple[str, str, str, Path, int]:
+    database, table, name, path, size = json.loads(line)
+    return database, table, name, Path(path), int(size)
 
 
 def _whole(folder: Path, size: int) -> bool:

@@ -98,7 +98,7 @@ class Connection:
             statement = before + source + settings + b" FORMAT " + form.encode()
             with _engine_errors():
                 done = self._raw.query(statement, "Null")
-        self._disk.check(began)
+            self._disk.check(began)
         counts.written_rows += done.rows_written()
         counts.written_bytes += done.bytes_written()
         counts.read_rows, counts.read_bytes = counts.written_rows, counts.written_bytes
@@ -123,10 +123,10 @@ class Engine:
         self._url = url
         self._disk = Disk(path, self._run)
         self._keep = self.connect()  # the engine lives as long as it has a connection
-        self._disk.start()
         version, timezone = self._keep.execute(b"SELECT version(), timezone()").decode().split("\t")
         self.version = version
         self.timezone = timezone.strip()
+        self._disk.start()
 
     @classmethod
     def open(cls, path: Path, *, max_memory_bytes: int, fsync: bool = False) -> "Engine":

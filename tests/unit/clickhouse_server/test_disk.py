@@ -17,10 +17,13 @@ class _Engine:
         (self.part / "data.bin").write_bytes(bytes(90))
         (self.part / "checksums.txt").write_bytes(bytes(30))
         self.asked: list[bytes] = []
+        self.fails = False
 
     def run(self, statement: bytes) -> bytes:
         if "system.parts" in statement.decode():
             return json.dumps(["d", "t", self.part.name, str(self.part), "100"]).encode() + b"\n"
+        if self.fails and b"TABLE" in statement:
+            raise errors.EngineError(errors.NOT_ENOUGH_SPACE, "no")
         self.asked.append(statement)
         return b""
 
@@ -37,6 +40,7 @@ def watched(engine: _Engine, tmp_path: Path) -> disk.Disk:
 
 def full(monkeypatch: pytest.MonkeyPatch, is_full: bool) -> None:
     monkeypatch.setattr(disk, "LOW_BYTES", 1 << 62 if is_full else 0)
+    monkeypatch.setattr(disk, "DOUBTFUL_BYTES", 1 << 62 if is_full else 0)
 
 
 def test_nothing_is_inserted_or_merged_while_little_is_left(
@@ -57,21 +61,40 @@ def test_nothing_is_inserted_or_merged_while_little_is_left(
     assert engine.asked == [b"SYSTEM STOP MERGES", b"SYSTEM START MERGES"]
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["seen by the watch", "free again before the watch looks"])
+RELOAD = [b"DETACH TABLE IF EXISTS `d`.`t`", b"ATTACH TABLE IF NOT EXISTS `d`.`t`"]
+
+
 @pytest.mark.parametrize("lost", ["data.bin", "checksums.txt"])
-def test_a_part_that_the_disk_did_not_take_is_refused_and_taken_out(
-    engine: _Engine, watched: disk.Disk, monkeypatch: pytest.MonkeyPatch, lost: str, seen: bool
+def test_a_part_that_the_disk_did_not_take_is_refused_and_its_table_loaded_anew(
+    engine: _Engine, watched: disk.Disk, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     full(monkeypatch, True)
-    if seen:
-        watched.look()
     (engine.part / lost).write_bytes(b"")
     with pytest.raises(errors.EngineError, match="didn't take what was written"):
         watched.check(0)
+    assert engine.asked == RELOAD
+
+
+def test_the_watch_finds_what_merges_left(
+    engine: _Engine, watched: disk.Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full(monkeypatch, True)
+    (engine.part / "checksums.txt").write_bytes(b"")
+    watched.look()
+    assert engine.asked == [b"SYSTEM STOP MERGES", *RELOAD]
+
+
+def test_nothing_is_inserted_until_a_table_could_be_loaded_anew(
+    engine: _Engine, watched: disk.Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full(monkeypatch, True)
+    engine.fails = True
+    (engine.part / "checksums.txt").write_bytes(b"")
+    watched.look()
     full(monkeypatch, False)
-    with pytest.raises(errors.EngineError):
-        watched.admit()  # not before the part is out
+    with pytest.raises(errors.EngineError, match="being loaded anew"):
+        watched.admit()
+    engine.fails = False
     watched.look()
     watched.admit()
-    detach = b"ALTER TABLE `d`.`t` DETACH PART 'all_1_1_0'"
-    assert engine.asked == ([b"SYSTEM STOP MERGES", detach, b"SYSTEM START MERGES"] if seen else [detach])
+    assert engine.asked == [b"SYSTEM STOP MERGES", *RELOAD, b"SYSTEM START MERGES"]
