@@ -1,6 +1,7 @@
 """`sluice reconcile`: what it takes for a time, what it prints, and with which code it ends."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from sinks.reconcile.findings import Checked, Finding, Kind
 from sinks.reconcile.run import Report, Wanted
 from sinks.store import Unavailable
 from streams.cli import reconcile
-from streams.cli.connect import where
+from streams.cli.connect import locate
 from streams.cli.failure import BadInput, Refused, Unwanted
 from streams.cli.reconcile import Impatience, moment_of, run_reconcile
+from streams.settings import Settings
 
 NOW = 1_800_000_000_000
 USAGE = ("llm.usage", 0)
@@ -143,11 +145,13 @@ async def test_clickhouse_is_waited_for_a_while_but_not_for_rights(monkeypatch: 
     assert tries == 1
 
 
-async def test_a_topic_made_anew_is_said_with_what_to_do_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_topic_made_anew_is_said_with_what_to_do_and_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async def recreated(*_: Any, **__: Any) -> Report:
         raise TopicRecreated(TopicPartition(*USAGE), 7, 30)
 
     monkeypatch.setattr(reconcile, "reconcile", recreated)
     with pytest.raises(Refused, match=r"llm\.usage-0 ends at 7, but was read up to 30") as refused:
-        await reconcile._run(where(), Wanted(), repair=True)
+        await reconcile._run(locate(Settings(home=tmp_path)), Wanted(), repair=True)  # not this machine's stack
     assert refused.value.code == 7 and "SluiceSinkRecreated" in (refused.value.hint or "")
