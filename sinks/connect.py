@@ -1,7 +1,8 @@
-"""How the sink's consumer reads: its options, and the settings of the client that follow from what the sink does."""
+"""Kafka's clients of the sink: that which reads for the tables, and those that read again what has been read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
@@ -36,4 +37,16 @@ def connect(options: Options) -> AIOKafkaConsumer:
         max_partition_fetch_bytes=1024 * 1024,
         fetch_max_wait_ms=200,
         fetch_min_bytes=256 * 1024,
+    )
+
+
+def connect_again(brokers: str, **fetching: Any) -> AIOKafkaConsumer:
+    """A client without a group, not started, for positions that its caller seeks. `fetching`: its own settings."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=brokers,
+        group_id=None,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # what Kafka deletes meanwhile is a gap, never a silent jump
+        **fetching,
     )

@@ -6,9 +6,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from sinks.connect import connect_again
 from sinks.landing import Reread
 from sinks.ledger import Range
 from sinks.metrics import Metrics
@@ -37,20 +38,10 @@ class TopicRecreated(RuntimeError):
         )
 
 
-def _connect(brokers: str) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        bootstrap_servers=brokers,
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",  # what Kafka deletes meanwhile is a gap, never a silent jump
-    )
-
-
 class RangeReader:
     """Implements `sinks.landing.Source`. Starts a consumer for each call: ranges are read again seldom."""
 
-    def __init__(self, brokers: str, metrics: Metrics, connect: Callable[[str], Any] = _connect) -> None:
+    def __init__(self, brokers: str, metrics: Metrics, connect: Callable[[str], Any] = connect_again) -> None:
         self._brokers = brokers
         self._metrics = metrics
         self._connect = connect

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import OffsetOutOfRangeError
 
+from sinks.connect import connect_again
 from sinks.ledger import Partition
 from sinks.reader import ReadStalled, TopicRecreated
 from sinks.reconcile.bounds import Edges
@@ -49,15 +50,7 @@ async def describe(brokers: str, topics: Iterable[str]) -> tuple[list[Partition]
 
 
 def _connect(brokers: str) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        bootstrap_servers=brokers,
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=_FETCH_BYTES,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-    )
+    return connect_again(brokers, max_partition_fetch_bytes=_FETCH_BYTES, fetch_max_wait_ms=_FETCH_WAIT_MS)
 
 
 class Topics:

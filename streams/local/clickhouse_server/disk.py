@@ -85,12 +85,10 @@ class Disk:
         low = self._low()
         if low:  # each time: tables may have come since
             self._run(b"SYSTEM STOP MERGES")
-        if low or self._stopped or self._broken or self._doubtful():
-            now = time.time()
+        now = time.time()
+        if self._stopped or self._broken or self._doubtful():
             self._mend(self._compared)
-            self._compared = now
-        else:
-            self._compared = time.time()
+        self._compared = now
         if self._stopped and not low and not self._broken:
             self._run(b"SYSTEM START MERGES")
         if low != self._stopped:
